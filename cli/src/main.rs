@@ -1,0 +1,3 @@
+//! The `corer` command.
+
+fn main() {}

@@ -1,0 +1,268 @@
+//! Builds one function op by op; every result type comes from the op table, so what is built checks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::ops::{self, Arg, Call};
+use crate::opset::Opset;
+use crate::program::{Binding, Block, Function, NamedType, Operation};
+use crate::types::{TensorType, ValueType};
+use crate::value::Value;
+
+/// A value of the function under construction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Var {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: ValueType,
+}
+
+impl Var {
+    /// The tensor type; an empty scalar type for anything else (the table refuses those calls anyway).
+    pub fn tensor(&self) -> &TensorType {
+        const NONE: &TensorType = &TensorType::scalar(crate::dtype::DataType::String);
+        self.ty.as_tensor().unwrap_or(NONE)
+    }
+}
+
+/// An argument of an operation under construction.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A value built earlier.
+    Var(Var),
+    /// Several values for a variadic parameter.
+    Vars(Vec<Var>),
+    /// A constant; becomes a `const` operation of its own named `<op name>_<parameter>`.
+    Const(Value),
+    /// A literal bound in place (`classify`'s classes, iOS 18 `constexpr_*`).
+    Literal(Value),
+}
+
+impl From<&Var> for Input {
+    fn from(var: &Var) -> Self {
+        Self::Var(var.clone())
+    }
+}
+
+impl From<Value> for Input {
+    fn from(value: Value) -> Self {
+        Self::Const(value)
+    }
+}
+
+/// A call the op table refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("operation `{name}` ({op}): {reason}")]
+pub struct BuildError {
+    /// Operation name.
+    pub name: String,
+    /// Operation type.
+    pub op: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Builds the body of one function.
+#[derive(Debug)]
+pub struct FunctionBuilder {
+    opset: Opset,
+    inputs: Vec<NamedType>,
+    operations: Vec<Operation>,
+    names: BTreeSet<String>,
+    constants: HashMap<String, usize>,
+}
+
+impl FunctionBuilder {
+    /// An empty function for `opset`.
+    pub fn new(opset: Opset) -> Self {
+        Self {
+            opset,
+            inputs: Vec::new(),
+            operations: Vec::new(),
+            names: BTreeSet::new(),
+            constants: HashMap::new(),
+        }
+    }
+
+    /// The opset being built for.
+    pub const fn opset(&self) -> Opset {
+        self.opset
+    }
+
+    /// Adds a function input.
+    pub fn input(&mut self, name: &str, ty: TensorType) -> Var {
+        let name = self.fresh(name);
+        self.inputs.push(NamedType::new(name.clone(), ty.clone()));
+        Var { name, ty: ty.into() }
+    }
+
+    /// Adds a `const` operation.
+    pub fn constant(&mut self, name: &str, value: Value) -> Var {
+        let name = self.fresh(name);
+        let ty = value.ty.clone();
+        self.constants.insert(name.clone(), self.operations.len());
+        self.operations.push(Operation {
+            op: "const".into(),
+            inputs: BTreeMap::new(),
+            outputs: vec![NamedType::new(name.clone(), ty.clone())],
+            attributes: BTreeMap::from([("name".into(), Value::string(name.clone())), ("val".into(), value)]),
+            blocks: Vec::new(),
+        });
+        Var { name, ty }
+    }
+
+    /// Adds an operation with one result.
+    ///
+    /// # Errors
+    /// When the op table refuses the call.
+    pub fn op(&mut self, op: &str, name: &str, inputs: Vec<(&str, Input)>) -> Result<Var, BuildError> {
+        let mut results = self.ops(op, name, inputs)?;
+        match results.pop() {
+            Some(result) if results.is_empty() => Ok(result),
+            _ => Err(BuildError {
+                name: name.into(),
+                op: op.into(),
+                reason: "does not have exactly one result".into(),
+            }),
+        }
+    }
+
+    /// Adds an operation with any number of results, named `<name>`, `<name>_1`, ….
+    ///
+    /// # Errors
+    /// When the op table refuses the call.
+    pub fn ops(&mut self, op: &str, name: &str, inputs: Vec<(&str, Input)>) -> Result<Vec<Var>, BuildError> {
+        let fail = |reason: String| BuildError { name: name.into(), op: op.into(), reason };
+        let row = ops::lookup(op, self.opset).ok_or_else(|| {
+            fail(match ops::introduced(op) {
+                Some(since) => format!(
+                    "needs opset {since} ({} or newer), this function is {}",
+                    since.target(),
+                    self.opset
+                ),
+                None => "is not in the op table".into(),
+            })
+        })?;
+        // Reserve the operation's own name before its constants take names derived from it.
+        let op_name = self.fresh(name);
+        let mut bindings: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
+        let mut attributes = BTreeMap::from([("name".to_owned(), Value::string(op_name.clone()))]);
+        let mut arg_types: Vec<(String, Vec<(ValueType, Option<Value>)>)> = Vec::new();
+        for (param, input) in inputs {
+            let (bound, types) = match input {
+                Input::Var(var) => {
+                    let value = self.constant_value(&var.name);
+                    (vec![Binding::Name(var.name)], vec![(var.ty, value)])
+                }
+                Input::Vars(vars) => {
+                    let types = vars.iter().map(|var| (var.ty.clone(), self.constant_value(&var.name))).collect();
+                    (vars.into_iter().map(|var| Binding::Name(var.name)).collect(), types)
+                }
+                Input::Const(value) if !row.attributes => {
+                    let ty = value.ty.clone();
+                    let var = self.constant(&format!("{op_name}_{param}"), value.clone());
+                    (vec![Binding::Name(var.name)], vec![(ty, Some(value))])
+                }
+                Input::Const(value) | Input::Literal(value) => {
+                    (vec![Binding::Value(value.clone())], vec![(value.ty.clone(), Some(value))])
+                }
+            };
+            arg_types.push((param.to_owned(), types));
+            if row.attributes {
+                if let Some(Binding::Value(value)) = bound.into_iter().next() {
+                    attributes.insert(param.to_owned(), value);
+                }
+            } else {
+                bindings.insert(param.to_owned(), bound);
+            }
+        }
+        let call = Call {
+            op,
+            opset: self.opset,
+            args: arg_types
+                .iter()
+                .map(|(param, types)| {
+                    let args = types.iter().map(|(ty, value)| Arg { ty, value: value.as_ref() }).collect();
+                    (param.as_str(), args)
+                })
+                .collect(),
+            declared: Vec::new(),
+        };
+        row.check_arguments(&call).map_err(fail)?;
+        let types = (row.infer)(&call).map_err(fail)?;
+        drop(call);
+        let mut results: Vec<Var> = Vec::with_capacity(types.len());
+        for (position, ty) in types.into_iter().enumerate() {
+            let name = if position == 0 { op_name.clone() } else { self.fresh(&format!("{op_name}_{position}")) };
+            results.push(Var { name, ty });
+        }
+        self.operations.push(Operation {
+            op: op.into(),
+            inputs: bindings,
+            outputs: results.iter().map(|var| NamedType::new(var.name.clone(), var.ty.clone())).collect(),
+            attributes,
+            blocks: Vec::new(),
+        });
+        Ok(results)
+    }
+
+    /// Ends the function, returning the given values under their own names.
+    pub fn finish(self, outputs: &[Var]) -> Function {
+        let block = Block {
+            inputs: Vec::new(),
+            operations: self.operations,
+            outputs: outputs.iter().map(|var| var.name.clone()).collect(),
+            attributes: BTreeMap::new(),
+        };
+        Function {
+            inputs: self.inputs,
+            opset: self.opset,
+            blocks: BTreeMap::from([(self.opset, block)]),
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    fn constant_value(&self, name: &str) -> Option<Value> {
+        let index = *self.constants.get(name)?;
+        self.operations[index].const_value().cloned()
+    }
+
+    /// A legal identifier close to `wanted` that no value has yet.
+    fn fresh(&mut self, wanted: &str) -> String {
+        let base = identifier(wanted);
+        let mut name = base.clone();
+        let mut counter = 0u32;
+        while !self.names.insert(name.clone()) {
+            counter += 1;
+            name = format!("{base}_{counter}");
+        }
+        name
+    }
+}
+
+/// Words a value may not be called in MIL text.
+const RESERVED: &[&str] = &[
+    "any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string", "bf16",
+    "fp16", "fp32", "fp64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "state",
+];
+
+/// Whether `name` may name a value: `[A-Za-z_][A-Za-z0-9_@]*` and not reserved.
+pub fn is_identifier(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '@')
+        && !RESERVED.contains(&name)
+}
+
+/// The nearest legal identifier: other characters become `_`, reserved words and leading digits get one.
+pub fn identifier(wanted: &str) -> String {
+    let mut name: String =
+        wanted.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '@' { c } else { '_' }).collect();
+    if !name.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_') {
+        name.insert(0, '_');
+    }
+    if RESERVED.contains(&name.as_str()) {
+        name.push('_');
+    }
+    name
+}

@@ -1,0 +1,207 @@
+//! The op table: one row per operation, saying which opset brought it, what it takes, what it gives.
+//!
+//! The rows live in the sub-modules by family; [`lookup`] finds one by name. The builder, the checker, the
+//! runtime's coverage test and the documentation all read the same rows.
+
+mod call;
+mod nn;
+mod rows;
+
+pub use call::{Arg, Call};
+
+use crate::dtype::DataType;
+use crate::opset::Opset;
+use crate::types::ValueType;
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct OpDef {
+    /// Operation type as written in a package.
+    pub name: &'static str,
+    /// First opset that has it.
+    pub since: Opset,
+    /// First opset that no longer accepts this form, if any (the attribute form of `constexpr_*`).
+    pub until: Option<Opset>,
+    /// Parameters in documentation order.
+    pub params: &'static [Param],
+    /// Whether parameters are written as attributes instead of inputs (iOS 16 `constexpr_*`).
+    pub attributes: bool,
+    /// How many results.
+    pub outputs: Outputs,
+    /// Type and shape of the results from those of the arguments.
+    pub infer: Infer,
+}
+
+/// How many results an operation has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outputs {
+    /// Always this many.
+    Exactly(usize),
+    /// As many as the arguments make (`split`).
+    Variable,
+}
+
+/// Computes the result types, or says in one sentence why the call is wrong.
+pub type Infer = fn(&Call<'_>) -> Result<Vec<ValueType>, String>;
+
+/// One parameter of an operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Param {
+    /// Parameter name.
+    pub name: &'static str,
+    /// Whether it must be given.
+    pub required: bool,
+    /// Whether its value must be known when the package is written.
+    pub constant: bool,
+    /// Whether it takes several bindings.
+    pub variadic: bool,
+    /// Which types it takes.
+    pub types: TypeRule,
+    /// First opset that has it.
+    pub since: Opset,
+}
+
+/// Which element types a parameter accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TypeRule {
+    /// Any value at all.
+    Any,
+    /// fp16 or fp32.
+    Float,
+    /// One of these.
+    OneOf(&'static [DataType]),
+    /// One of the first list; from the opset named, of the second too.
+    Widened(&'static [DataType], Opset, &'static [DataType]),
+    /// The element type of another parameter of the same call.
+    SameAs(&'static str),
+    /// A list of strings or of int64 (`classify`).
+    Labels,
+}
+
+impl Param {
+    /// A required parameter that may be computed at prediction.
+    pub const fn new(name: &'static str, types: TypeRule) -> Self {
+        Self { name, required: true, constant: false, variadic: false, types, since: Opset::CoreMl5 }
+    }
+
+    /// The same parameter, but it may be left out.
+    pub const fn optional(mut self) -> Self {
+        self.required = false;
+        self
+    }
+
+    /// The same parameter, but its value must be known when the package is written.
+    pub const fn constant(mut self) -> Self {
+        self.constant = true;
+        self
+    }
+
+    /// The same parameter, but it takes several bindings.
+    pub const fn variadic(mut self) -> Self {
+        self.variadic = true;
+        self
+    }
+
+    /// The same parameter, but it exists only from `opset` on.
+    pub const fn since(mut self, opset: Opset) -> Self {
+        self.since = opset;
+        self
+    }
+}
+
+/// All rows.
+pub fn all() -> impl Iterator<Item = &'static OpDef> {
+    rows::TABLES.iter().flat_map(|table| table.iter())
+}
+
+/// The row for `name` that `opset` would use: the newest form not newer than `opset`.
+pub fn lookup(name: &str, opset: Opset) -> Option<&'static OpDef> {
+    all()
+        .filter(|row| row.name == name && row.since <= opset && row.until.is_none_or(|until| opset < until))
+        .max_by_key(|row| row.since)
+}
+
+/// Whether any opset knows `name`; the first that does.
+pub fn introduced(name: &str) -> Option<Opset> {
+    all().filter(|row| row.name == name).map(|row| row.since).min()
+}
+
+impl OpDef {
+    /// Checks names, presence, constness and element types of a call's arguments; shapes are [`Self::infer`]'s.
+    ///
+    /// # Errors
+    /// All faults, joined in one sentence each.
+    pub fn check_arguments(&self, call: &Call<'_>) -> Result<(), String> {
+        let mut faults = Vec::new();
+        for name in call.args.keys() {
+            match self.params.iter().find(|param| param.name == *name) {
+                None => faults.push(format!("has no parameter `{name}`")),
+                Some(param) if param.since > call.opset => {
+                    faults.push(format!("parameter `{name}` needs opset {}", param.since));
+                }
+                Some(_) => {}
+            }
+        }
+        for param in self.params {
+            let args = call.all(param.name);
+            if args.is_empty() {
+                if param.required && param.since <= call.opset {
+                    faults.push(format!("`{}` is missing", param.name));
+                }
+                continue;
+            }
+            if args.len() > 1 && !param.variadic {
+                faults.push(format!("`{}` takes one argument, has {}", param.name, args.len()));
+            }
+            for arg in args {
+                if param.constant && arg.value.is_none() {
+                    faults.push(format!("`{}` must be a constant", param.name));
+                }
+                if let Err(reason) = param.types.accepts(arg.ty, call) {
+                    faults.push(format!("`{}` {reason}", param.name));
+                }
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+    }
+}
+
+impl TypeRule {
+    /// Whether a value of type `ty` may be bound in `call`.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn accepts(self, ty: &ValueType, call: &Call<'_>) -> Result<(), String> {
+        let dtype = ty.as_tensor().map(|tensor| tensor.dtype);
+        let one_of = |allowed: &[DataType], more: &[DataType]| match dtype {
+            Some(dtype) if allowed.contains(&dtype) || more.contains(&dtype) => Ok(()),
+            _ => {
+                let names: Vec<_> = allowed.iter().chain(more).map(|dtype| dtype.name()).collect();
+                Err(format!("must be {}, is {ty}", names.join(" or ")))
+            }
+        };
+        match self {
+            Self::Any => Ok(()),
+            Self::Float => one_of(&[DataType::Fp16, DataType::Fp32], &[]),
+            Self::OneOf(allowed) => one_of(allowed, &[]),
+            Self::Widened(allowed, since, more) => one_of(allowed, if call.opset >= since { more } else { &[] }),
+            Self::SameAs(other) => match (call.tensor(other), dtype) {
+                (Ok(wanted), Some(dtype)) if wanted.dtype != dtype => {
+                    Err(format!("must be {} like `{other}`, is {dtype}", wanted.dtype))
+                }
+                (_, None) => Err(format!("must be a tensor, is {ty}")),
+                _ => Ok(()),
+            },
+            Self::Labels => match ty {
+                ValueType::List(element, _)
+                    if element.as_tensor().is_some_and(|element| {
+                        matches!(element.dtype, DataType::String | DataType::Int64)
+                    }) =>
+                {
+                    Ok(())
+                }
+                _ => Err(format!("must be a list of strings or int64, is {ty}")),
+            },
+        }
+    }
+}

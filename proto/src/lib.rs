@@ -1,0 +1,1 @@
+//! Core ML package files: manifest, model, weight blobs.

@@ -1,0 +1,1 @@
+//! Executes MIL programs on this CPU.
