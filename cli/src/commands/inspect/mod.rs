@@ -1,0 +1,163 @@
+//! `corer inspect`: what a package holds, and whether it is sound.
+
+mod operation;
+mod summary;
+
+use std::path::PathBuf;
+
+use anstyle::AnsiColor;
+use corer_proto::{Fault, Package};
+use serde::Serialize;
+
+use crate::exit_codes::Exit;
+use crate::failure::{Failure, bold};
+use crate::output;
+
+use operation::OperationView;
+use summary::Summary;
+
+/// Show what a package holds, check it, or print its program
+///
+/// Opens any ML Program package, whoever wrote it.
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    /// The .mlpackage directory
+    package: PathBuf,
+
+    /// Look for everything wrong with the package; exit 5 when something is
+    #[arg(long)]
+    check: bool,
+
+    /// Show one operation, by its name or the name of one of its outputs
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["check", "text"])]
+    op: Option<String>,
+
+    /// Print the whole program as MIL text
+    #[arg(long, conflicts_with_all = ["check", "json"])]
+    text: bool,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  corer inspect MiniLM.mlpackage
+  corer inspect MiniLM.mlpackage --check
+  corer inspect MiniLM.mlpackage --op last_hidden_state
+  corer inspect MiniLM.mlpackage --json | jq .functions[].operations
+  corer inspect MiniLM.mlpackage --text | less";
+
+/// Opens the package and shows what was asked for.
+///
+/// # Errors
+/// When the package can't be opened, has faults (with `--check`), or stdout can't be written.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let package = open(&arguments.package)?;
+    if arguments.check {
+        check(&package, arguments.json)
+    } else if let Some(name) = &arguments.op {
+        show_operation(&package, name, arguments.json)
+    } else if arguments.text {
+        Err(Failure::new(Exit::Unexpected, "printing MIL text is not wired yet"))
+    } else {
+        let digest = package
+            .digest()
+            .map_err(|error| Failure::new(Exit::Package, error))?;
+        let summary = Summary::of(&package, digest);
+        if arguments.json {
+            output::json(&summary)?;
+        } else {
+            output::text(|out| summary.write(out))?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Opens a package for any command.
+///
+/// # Errors
+/// Exit 5 with the reader's reason.
+pub(crate) fn open(path: &std::path::Path) -> Result<Package, Failure> {
+    Package::open(path).map_err(|error| Failure::new(Exit::Package, error))
+}
+
+#[derive(Serialize)]
+struct CheckDocument<'a> {
+    package: String,
+    ok: bool,
+    faults: Vec<FaultView<'a>>,
+    exit_code: u8,
+}
+
+#[derive(Serialize)]
+struct FaultView<'a> {
+    place: &'a str,
+    message: &'a str,
+}
+
+fn check(package: &Package, json: bool) -> Result<Exit, Failure> {
+    let faults = corer_proto::check(package);
+    let exit = if faults.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Package
+    };
+    if json {
+        let views = faults
+            .iter()
+            .map(|Fault { place, message }| FaultView { place, message })
+            .collect();
+        let package = package.path.display().to_string();
+        output::json(&CheckDocument {
+            package,
+            ok: faults.is_empty(),
+            faults: views,
+            exit_code: exit.code(),
+        })?;
+        return Ok(exit);
+    }
+    let operations: usize = package
+        .model
+        .program
+        .functions
+        .values()
+        .filter_map(|f| f.body())
+        .map(summary::count)
+        .sum();
+    output::text(|out| {
+        let (red, green) = (bold(AnsiColor::Red), bold(AnsiColor::Green));
+        for fault in &faults {
+            writeln!(out, "{red}fault:{red:#} {fault}")?;
+        }
+        match faults.len() {
+            0 => writeln!(out, "{green}ok:{green:#} {operations} operations, no fault found"),
+            1 => writeln!(out, "1 fault in {operations} operations"),
+            count => writeln!(out, "{count} faults in {operations} operations"),
+        }
+    })?;
+    Ok(exit)
+}
+
+fn show_operation(package: &Package, name: &str, json: bool) -> Result<Exit, Failure> {
+    let found = OperationView::find(&package.model.program, name);
+    if found.is_empty() {
+        let near = operation::names_near(&package.model.program, name);
+        let failure = Failure::new(
+            Exit::Usage,
+            format!("{}: no operation is called `{name}`", package.path.display()),
+        );
+        return Err(match near.as_slice() {
+            [] => failure.hint("list all operations with `corer inspect PACKAGE --text`"),
+            near => failure.hint(format!("there is {}", near.join(", "))),
+        });
+    }
+    if json {
+        output::json(&found)?;
+    } else {
+        output::text(|out| found.iter().try_for_each(|operation| operation.write(out)))?;
+    }
+    Ok(Exit::Done)
+}

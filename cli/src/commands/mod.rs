@@ -1,0 +1,23 @@
+//! One module per command: its flags, its help, and what it does with the libraries.
+
+pub(crate) mod completions;
+pub(crate) mod convert;
+pub(crate) mod inspect;
+pub(crate) mod verify;
+
+use crate::arguments::{Cli, Command};
+use crate::exit_codes::Exit;
+use crate::failure::Failure;
+
+/// Runs the command the user asked for.
+///
+/// # Errors
+/// Whatever stopped it, with the exit code it stands for.
+pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Convert(arguments) => convert::run(&arguments, cli.quiet),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments, cli.quiet),
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+}
