@@ -1,1 +1,128 @@
 //! PyTorch checkpoints to MIL programs.
+//!
+//! A source is read as data ([`source`]), becomes a graph of framework-level operations ([`frontend`]), is
+//! rewritten by small passes ([`passes`]) and lowered to MIL in one of two layouts ([`lower`]). Weights stay on
+//! disk all the way; whoever writes the package streams them.
+
+pub mod error;
+pub mod frontend;
+pub mod graph;
+pub mod lower;
+pub mod passes;
+pub mod request;
+pub mod source;
+
+mod describe;
+
+use std::collections::BTreeMap;
+
+use corer_mil::DataType;
+use corer_proto::{Metadata, Model};
+
+pub use error::{ConvertError, TensorMismatch};
+pub use passes::PassReport;
+pub use request::{AttentionForm, Layout, Precision, Request, Task};
+
+use lower::{Classifier, Settings};
+use source::{Checkpoint, Overflow};
+
+/// The version recorded in packages.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A converted model, its weights still to be read from the checkpoint when it is written.
+#[derive(Debug)]
+pub struct Conversion {
+    /// The model. Its metadata lacks the source's digest until [`Conversion::source`] is digested.
+    pub model: Model,
+    /// The checkpoint it came from.
+    pub source: Checkpoint,
+    /// The task it was converted for.
+    pub task: Task,
+    /// What each pass did.
+    pub passes: Vec<PassReport>,
+    /// Tensors of the checkpoint the package does not need.
+    pub unused: Vec<String>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// Metadata key of the source's digest.
+pub const SOURCE_DIGEST_KEY: &str = "com.github.corer.source.sha256";
+
+/// Converts a checkpoint. No weight is read, save small ones that are summed.
+///
+/// # Errors
+/// When the source can't be read or converted; nothing is written either way.
+pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
+    let checkpoint = Checkpoint::open(&request.source)?;
+    let mut imported = frontend::import(&checkpoint, request)?;
+    let passes = passes::run(&mut imported.graph, request.layout, request.attention)?;
+    let dtype = request.precision.dtype();
+    let settings = Settings {
+        opset: request.target.opset(),
+        layout: request.layout,
+        dtype,
+        output_dtype: output_dtype(request, dtype)?,
+        overflow: if request.saturate { Overflow::Saturate } else { Overflow::Error },
+    };
+    let classifier = classifier(request, &imported)?;
+    let function = lower::lower(&imported.graph, settings, classifier.as_ref())?;
+    let metadata = metadata(request, &checkpoint, imported.task);
+    let model = describe::model(function, classifier.as_ref(), metadata)?;
+    Ok(Conversion {
+        model,
+        source: checkpoint,
+        task: imported.task,
+        passes,
+        unused: imported.unused,
+        notes: imported.notes,
+    })
+}
+
+fn output_dtype(request: &Request, dtype: DataType) -> Result<DataType, ConvertError> {
+    let refuse = |flag, reason: &str| Err(ConvertError::Request { flag, reason: reason.into() });
+    if request.target.opset() < corer_mil::Opset::CoreMl6 {
+        return refuse("--target", "ios16 or newer is needed (fp16 inputs and outputs)");
+    }
+    match request.output_dtype {
+        None => Ok(dtype),
+        Some(wanted @ (DataType::Fp16 | DataType::Fp32)) => Ok(wanted),
+        Some(_) => refuse("--output-dtype", "must be fp16 or fp32"),
+    }
+}
+
+fn classifier(request: &Request, imported: &frontend::Imported) -> Result<Option<Classifier>, ConvertError> {
+    if !request.classifier {
+        return Ok(None);
+    }
+    let refuse = |reason: String| Err(ConvertError::Request { flag: "--classifier", reason });
+    if imported.task != Task::SequenceClassification {
+        return refuse(format!("needs a sequence classification head, this is {}", imported.task.name()));
+    }
+    if imported.labels.is_empty() {
+        return refuse("needs class names, and config.json has no id2label".into());
+    }
+    if request.batch_size != 1 {
+        return refuse("takes one input at a time (--batch-size 1)".into());
+    }
+    Ok(Some(Classifier { label: "classLabel".into(), classes: imported.labels.clone() }))
+}
+
+fn metadata(request: &Request, checkpoint: &Checkpoint, task: Task) -> Metadata {
+    let text = |key: &str| {
+        checkpoint.config.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    let name = text("_name_or_path");
+    let model = if name.is_empty() { "BERT".to_owned() } else { name };
+    Metadata {
+        author: checkpoint.author().unwrap_or_default(),
+        license: checkpoint.license().unwrap_or_default(),
+        short_description: format!("{model} for {}", task.name()),
+        version: VERSION.into(),
+        user_defined: BTreeMap::from([
+            ("com.github.corer.version".to_owned(), VERSION.to_owned()),
+            ("com.github.corer.flags".to_owned(), request.flags(task)),
+            ("com.github.corer.task".to_owned(), task.name().to_owned()),
+        ]),
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::ops::{self, Arg, Call};
 use crate::opset::Opset;
 use crate::program::{Binding, Block, Function, NamedType, Operation};
-use crate::types::{TensorType, ValueType};
+use crate::types::{Dim, TensorType, ValueType};
 use crate::value::Value;
 
 /// A value of the function under construction.
@@ -50,6 +50,9 @@ impl From<Value> for Input {
     }
 }
 
+/// An argument's type, and its value when it is a constant.
+type Typed = (ValueType, Option<Value>);
+
 /// A call the op table refuses.
 #[derive(Debug, thiserror::Error)]
 #[error("operation `{name}` ({op}): {reason}")]
@@ -70,6 +73,10 @@ pub struct FunctionBuilder {
     operations: Vec<Operation>,
     names: BTreeSet<String>,
     constants: HashMap<String, usize>,
+    /// Values that depend on constants alone.
+    fixed: BTreeSet<String>,
+    /// The next dimension symbol no value has yet.
+    next_symbol: u32,
 }
 
 impl FunctionBuilder {
@@ -81,6 +88,8 @@ impl FunctionBuilder {
             operations: Vec::new(),
             names: BTreeSet::new(),
             constants: HashMap::new(),
+            fixed: BTreeSet::new(),
+            next_symbol: 0,
         }
     }
 
@@ -92,6 +101,11 @@ impl FunctionBuilder {
     /// Adds a function input.
     pub fn input(&mut self, name: &str, ty: TensorType) -> Var {
         let name = self.fresh(name);
+        for dim in &ty.shape {
+            if let Dim::Symbol(id) = dim {
+                self.next_symbol = self.next_symbol.max(id.saturating_add(1));
+            }
+        }
         self.inputs.push(NamedType::new(name.clone(), ty.clone()));
         Var { name, ty: ty.into() }
     }
@@ -101,11 +115,15 @@ impl FunctionBuilder {
         let name = self.fresh(name);
         let ty = value.ty.clone();
         self.constants.insert(name.clone(), self.operations.len());
+        self.fixed.insert(name.clone());
         self.operations.push(Operation {
             op: "const".into(),
             inputs: BTreeMap::new(),
             outputs: vec![NamedType::new(name.clone(), ty.clone())],
-            attributes: BTreeMap::from([("name".into(), Value::string(name.clone())), ("val".into(), value)]),
+            attributes: BTreeMap::from([
+                ("name".into(), Value::string(name.clone())),
+                ("val".into(), value),
+            ]),
             blocks: Vec::new(),
         });
         Var { name, ty }
@@ -132,7 +150,11 @@ impl FunctionBuilder {
     /// # Errors
     /// When the op table refuses the call.
     pub fn ops(&mut self, op: &str, name: &str, inputs: Vec<(&str, Input)>) -> Result<Vec<Var>, BuildError> {
-        let fail = |reason: String| BuildError { name: name.into(), op: op.into(), reason };
+        let fail = |reason: String| BuildError {
+            name: name.into(),
+            op: op.into(),
+            reason,
+        };
         let row = ops::lookup(op, self.opset).ok_or_else(|| {
             fail(match ops::introduced(op) {
                 Some(since) => format!(
@@ -147,25 +169,35 @@ impl FunctionBuilder {
         let op_name = self.fresh(name);
         let mut bindings: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
         let mut attributes = BTreeMap::from([("name".to_owned(), Value::string(op_name.clone()))]);
-        let mut arg_types: Vec<(String, Vec<(ValueType, Option<Value>)>)> = Vec::new();
+        let mut arg_types: Vec<(String, Vec<Typed>)> = Vec::new();
         for (param, input) in inputs {
+            if arg_types.iter().any(|(bound, _)| bound == param) {
+                return Err(fail(format!("`{param}` is bound twice")));
+            }
             let (bound, types) = match input {
                 Input::Var(var) => {
                     let value = self.constant_value(&var.name);
                     (vec![Binding::Name(var.name)], vec![(var.ty, value)])
                 }
                 Input::Vars(vars) => {
-                    let types = vars.iter().map(|var| (var.ty.clone(), self.constant_value(&var.name))).collect();
-                    (vars.into_iter().map(|var| Binding::Name(var.name)).collect(), types)
+                    let types = vars
+                        .iter()
+                        .map(|var| (var.ty.clone(), self.constant_value(&var.name)))
+                        .collect();
+                    (
+                        vars.into_iter().map(|var| Binding::Name(var.name)).collect(),
+                        types,
+                    )
                 }
                 Input::Const(value) if !row.attributes => {
                     let ty = value.ty.clone();
                     let var = self.constant(&format!("{op_name}_{param}"), value.clone());
                     (vec![Binding::Name(var.name)], vec![(ty, Some(value))])
                 }
-                Input::Const(value) | Input::Literal(value) => {
-                    (vec![Binding::Value(value.clone())], vec![(value.ty.clone(), Some(value))])
-                }
+                Input::Const(value) | Input::Literal(value) => (
+                    vec![Binding::Value(value.clone())],
+                    vec![(value.ty.clone(), Some(value))],
+                ),
             };
             arg_types.push((param.to_owned(), types));
             if row.attributes {
@@ -182,28 +214,107 @@ impl FunctionBuilder {
             args: arg_types
                 .iter()
                 .map(|(param, types)| {
-                    let args = types.iter().map(|(ty, value)| Arg { ty, value: value.as_ref() }).collect();
+                    let names = bindings.get(param).into_iter().flatten();
+                    let fixed = names.map(|binding| match binding {
+                        Binding::Name(name) => self.fixed.contains(name),
+                        Binding::Value(_) => true,
+                    });
+                    let args = types
+                        .iter()
+                        .zip(fixed.chain(std::iter::repeat(true)))
+                        .map(|((ty, value), fixed)| Arg {
+                            ty,
+                            value: value.as_ref(),
+                            fixed,
+                        })
+                        .collect();
                     (param.as_str(), args)
                 })
                 .collect(),
             declared: Vec::new(),
         };
         row.check_arguments(&call).map_err(fail)?;
-        let types = (row.infer)(&call).map_err(fail)?;
+        let mut types = (row.infer)(&call).map_err(fail)?;
+        let fixed = call.args.values().flatten().all(|arg| arg.fixed);
         drop(call);
+        for ty in &mut types {
+            self.number_symbols(ty);
+        }
         let mut results: Vec<Var> = Vec::with_capacity(types.len());
         for (position, ty) in types.into_iter().enumerate() {
-            let name = if position == 0 { op_name.clone() } else { self.fresh(&format!("{op_name}_{position}")) };
+            let name = if position == 0 {
+                op_name.clone()
+            } else {
+                self.fresh(&format!("{op_name}_{position}"))
+            };
+            if fixed {
+                self.fixed.insert(name.clone());
+            }
             results.push(Var { name, ty });
         }
         self.operations.push(Operation {
             op: op.into(),
             inputs: bindings,
-            outputs: results.iter().map(|var| NamedType::new(var.name.clone(), var.ty.clone())).collect(),
+            outputs: results
+                .iter()
+                .map(|var| NamedType::new(var.name.clone(), var.ty.clone()))
+                .collect(),
             attributes,
             blocks: Vec::new(),
         });
         Ok(results)
+    }
+
+    /// Gives a value the name users know it by; whoever had that name gets another.
+    ///
+    /// # Errors
+    /// When `name` is no legal identifier, names a function input, or `var` is one.
+    pub fn rename(&mut self, var: &Var, name: &str) -> Result<Var, BuildError> {
+        let renamed = Var {
+            name: name.into(),
+            ty: var.ty.clone(),
+        };
+        if var.name == name {
+            return Ok(renamed);
+        }
+        let is_input = |name: &str| self.inputs.iter().any(|input| input.name == name);
+        if !is_identifier(name) || is_input(name) || is_input(&var.name) {
+            return Err(BuildError {
+                name: name.into(),
+                op: "rename".into(),
+                reason: format!("`{}` can't be called `{name}`", var.name),
+            });
+        }
+        if self.names.contains(name) {
+            let other = self.fresh(name);
+            self.replace_name(name, &other);
+        }
+        self.names.insert(name.into());
+        self.names.remove(&var.name);
+        self.replace_name(&var.name, name);
+        Ok(renamed)
+    }
+
+    fn replace_name(&mut self, old: &str, new: &str) {
+        for operation in &mut self.operations {
+            for output in operation.outputs.iter_mut().filter(|output| output.name == old) {
+                output.name = new.into();
+            }
+            if operation.outputs.first().is_some_and(|output| output.name == new) {
+                operation.attributes.insert("name".into(), Value::string(new));
+            }
+            for binding in operation.inputs.values_mut().flatten() {
+                if matches!(binding, Binding::Name(name) if name == old) {
+                    *binding = Binding::Name(new.into());
+                }
+            }
+        }
+        if let Some(index) = self.constants.remove(old) {
+            self.constants.insert(new.into(), index);
+        }
+        if self.fixed.remove(old) {
+            self.fixed.insert(new.into());
+        }
     }
 
     /// Ends the function, returning the given values under their own names.
@@ -219,6 +330,17 @@ impl FunctionBuilder {
             opset: self.opset,
             blocks: BTreeMap::from([(self.opset, block)]),
             attributes: BTreeMap::new(),
+        }
+    }
+
+    /// Gives every size no rule could tell a symbol of its own.
+    fn number_symbols(&mut self, ty: &mut ValueType) {
+        let ValueType::Tensor(tensor) = ty else { return };
+        for dim in &mut tensor.shape {
+            if *dim == Dim::FRESH {
+                *dim = Dim::Symbol(self.next_symbol);
+                self.next_symbol = self.next_symbol.saturating_add(1);
+            }
         }
     }
 
@@ -243,22 +365,37 @@ impl FunctionBuilder {
 /// Words a value may not be called in MIL text.
 const RESERVED: &[&str] = &[
     "any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string", "bf16",
-    "fp16", "fp32", "fp64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "state",
+    "fp16", "fp32", "fp64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "state",
 ];
 
 /// Whether `name` may name a value: `[A-Za-z_][A-Za-z0-9_@]*` and not reserved.
 pub fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
-    chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+    chars
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '@')
         && !RESERVED.contains(&name)
 }
 
 /// The nearest legal identifier: other characters become `_`, reserved words and leading digits get one.
 pub fn identifier(wanted: &str) -> String {
-    let mut name: String =
-        wanted.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '@' { c } else { '_' }).collect();
-    if !name.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_') {
+    let mut name: String = wanted
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' || c == '@' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    if !name
+        .chars()
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+    {
         name.insert(0, '_');
     }
     if RESERVED.contains(&name.as_str()) {

@@ -1,0 +1,86 @@
+//! Reads a source into a graph; never runs it.
+
+mod bert;
+mod config;
+mod heads;
+mod parameters;
+mod sentence;
+
+use crate::error::ConvertError;
+use crate::graph::{Graph, GraphError};
+use crate::request::{Request, Task};
+use crate::source::Checkpoint;
+
+use bert::InputShape;
+use config::BertConfig;
+use parameters::Parameters;
+
+/// A source as a graph, with what the graph can't say.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The model.
+    pub graph: Graph,
+    /// The task it was read for; never [`Task::Auto`].
+    pub task: Task,
+    /// Class names, in order, of a classification head.
+    pub labels: Vec<String>,
+    /// Tensors of the checkpoint the task does not need.
+    pub unused: Vec<String>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// A tensor every BERT encoder has, by which the prefix of its names is found.
+const LANDMARK: &str = "embeddings.word_embeddings.weight";
+
+/// Reads a checkpoint as the request asks.
+///
+/// # Errors
+/// Another architecture, tensors that don't match, a request the model can't meet.
+pub fn import(checkpoint: &Checkpoint, request: &Request) -> Result<Imported, ConvertError> {
+    let config_file = checkpoint.config_path().display().to_string();
+    let config = BertConfig::read(&checkpoint.config, &config_file)?;
+    let task = task(request.task, config.task, checkpoint)?;
+    let refuse = |flag, reason| Err(ConvertError::Request { flag, reason });
+    if request.batch_size == 0 {
+        return refuse("--batch-size", "must be at least 1".into());
+    }
+    if request.sequence_length == 0 || request.sequence_length > config.positions {
+        let reason = format!(
+            "{} is outside 1..={}, the length of the position table (max_position_embeddings)",
+            request.sequence_length, config.positions
+        );
+        return refuse("--sequence-length", reason);
+    }
+    let mut graph = Graph::default();
+    let place = checkpoint.root.display().to_string();
+    let mut parameters = Parameters::new(&checkpoint.tensors, place, LANDMARK);
+    let stage = |error: GraphError| ConvertError::Graph { stage: "frontend".into(), error };
+    let shape = InputShape {
+        batch: request.batch_size,
+        tokens: request.sequence_length,
+        token_types: request.token_types,
+    };
+    let encoder = bert::encoder(&mut graph, &mut parameters, &config, shape).map_err(stage)?;
+    let notes = match (task, &checkpoint.sentence) {
+        (Task::SentenceEmbedding, Some(modules)) => sentence::embedding(&mut graph, modules, encoder)?,
+        _ => heads::head(&mut graph, &mut parameters, &config, task, encoder).map_err(stage)?,
+    };
+    let unused = parameters.finish().map_err(ConvertError::Tensors)?;
+    graph.sweep();
+    graph.check().map_err(stage)?;
+    Ok(Imported { graph, task, labels: config.labels, unused, notes })
+}
+
+/// What is to be read: what was asked, else what the directory is.
+fn task(asked: Task, trained: Task, checkpoint: &Checkpoint) -> Result<Task, ConvertError> {
+    match asked {
+        Task::Auto if checkpoint.sentence.is_some() => Ok(Task::SentenceEmbedding),
+        Task::Auto => Ok(trained),
+        Task::SentenceEmbedding if checkpoint.sentence.is_none() => Err(ConvertError::Request {
+            flag: "--task",
+            reason: "sentence-embedding needs a sentence-transformers directory (with modules.json)".into(),
+        }),
+        task => Ok(task),
+    }
+}

@@ -1,0 +1,162 @@
+//! Kinds and shapes of results from those of arguments.
+
+use corer_mil::Dim;
+use corer_mil::ops::{broadcast, normalize_axis};
+
+use super::{Kind, Op};
+
+type Type<'a> = (Kind, &'a [Dim]);
+
+/// The result's kind and shape, or why the arguments don't fit.
+///
+/// # Errors
+/// One sentence saying what does not fit.
+pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
+    let (least, most) = arity(op);
+    if inputs.len() < least || inputs.len() > most {
+        return Err(format!("takes {least} to {most} arguments, has {}", inputs.len()));
+    }
+    let (kind, shape) = inputs[0];
+    let axis = |axis: i64, rank: usize| normalize_axis(axis, rank);
+    match op {
+        Op::Embedding => {
+            let [Dim::Known(_), width] = shape else { return Err("the table must have rank 2".into()) };
+            let (Kind::Int, indices) = inputs[1] else { return Err("indices must be integers".into()) };
+            let mut result = indices.to_vec();
+            result.push(*width);
+            Ok((Kind::Float, result))
+        }
+        Op::Linear => {
+            let weight = inputs[1].1;
+            let ([.., width], [out, fan_in]) = (shape, weight) else {
+                return Err(format!("weight of shape {weight:?} for {shape:?}"));
+            };
+            if !width.compatible(*fan_in) {
+                return Err(format!("weight takes {fan_in} channels, has {width}"));
+            }
+            if let Some((_, bias)) = inputs.get(2)
+                && *bias != [*out]
+            {
+                return Err(format!("bias has shape {bias:?}, not [{out}]"));
+            }
+            let mut result = shape.to_vec();
+            *result.last_mut().unwrap_or(&mut Dim::Known(0)) = *out;
+            Ok((Kind::Float, result))
+        }
+        Op::LayerNorm { .. } => {
+            let width = shape.last().ok_or("needs a dimension")?;
+            for (_, parameter) in &inputs[1..] {
+                if *parameter != [*width] {
+                    return Err(format!("weight of shape {parameter:?} for {width} channels"));
+                }
+            }
+            Ok((kind, shape.to_vec()))
+        }
+        Op::Add | Op::Mul => Ok((kind, broadcast(shape, inputs[1].1)?)),
+        Op::MulScalar(_) | Op::RsubScalar(_) | Op::Gelu { .. } | Op::Tanh | Op::Relu | Op::Silu | Op::Sigmoid => {
+            Ok((kind, shape.to_vec()))
+        }
+        Op::Normalize { .. } => Ok((kind, shape.to_vec())),
+        Op::ToFloat => Ok((Kind::Float, shape.to_vec())),
+        Op::View(sizes) => Ok((kind, view(shape, sizes)?)),
+        Op::Transpose(a, b) => {
+            let mut result = shape.to_vec();
+            result.swap(axis(*a, shape.len())?, axis(*b, shape.len())?);
+            Ok((kind, result))
+        }
+        Op::Unsqueeze(dim) => {
+            let mut result = shape.to_vec();
+            result.insert(axis(*dim, shape.len() + 1)?, Dim::Known(1));
+            Ok((kind, result))
+        }
+        Op::Select { dim, index } => {
+            let dim = axis(*dim, shape.len())?;
+            if let Dim::Known(size) = shape[dim] {
+                normalize_axis(*index, usize::try_from(size).unwrap_or(usize::MAX))
+                    .map_err(|_| format!("index {index} is outside {size}"))?;
+            }
+            let mut result = shape.to_vec();
+            result.remove(dim);
+            Ok((kind, result))
+        }
+        Op::Concat(dim) => {
+            let dim = axis(*dim, shape.len())?;
+            let mut total = 0u64;
+            for (_, part) in inputs {
+                let fits = part.len() == shape.len()
+                    && part.iter().zip(shape).enumerate().all(|(i, (a, b))| i == dim || a == b);
+                let (true, Some(size)) = (fits, part.get(dim).and_then(|size| size.known())) else {
+                    return Err(format!("{part:?} does not join {shape:?} on dimension {dim}"));
+                };
+                total = total.checked_add(size).ok_or("result is too large")?;
+            }
+            let mut result = shape.to_vec();
+            result[dim] = Dim::Known(total);
+            Ok((kind, result))
+        }
+        Op::ScaledDotProductAttention { .. } => {
+            let (key, value) = (inputs[1].1, inputs[2].1);
+            let ([b, h, s, d], [_, _, keys, e], [_, _, values, out]) = (shape, key, value) else {
+                return Err("query, key and value must have rank 4".into());
+            };
+            if !d.compatible(*e) || !keys.compatible(*values) {
+                return Err(format!("query {shape:?}, key {key:?} and value {value:?} don't fit"));
+            }
+            if let Some((_, mask)) = inputs.get(3) {
+                broadcast(mask, &[*b, *h, *s, *keys])?;
+            }
+            Ok((kind, vec![*b, *h, *s, *out]))
+        }
+        Op::PaddingMask => match shape {
+            [batch, tokens] => Ok((Kind::Float, vec![*batch, Dim::Known(1), Dim::Known(1), *tokens])),
+            _ => Err("the mask must have rank 2".into()),
+        },
+        Op::Attention { heads, .. } => {
+            let [_, _, Dim::Known(channels)] = shape else { return Err("query must be (B, S, C)".into()) };
+            if *heads == 0 || channels % heads != 0 {
+                return Err(format!("{channels} channels don't divide into {heads} heads"));
+            }
+            if inputs[1].1 != inputs[2].1 {
+                return Err("key and value differ in shape".into());
+            }
+            Ok((kind, shape.to_vec()))
+        }
+        Op::Pool(_) => match shape {
+            [batch, _, channels] => Ok((kind, vec![*batch, *channels])),
+            _ => Err("pools (B, S, C) only".into()),
+        },
+    }
+}
+
+/// Fewest and most arguments.
+const fn arity(op: &Op) -> (usize, usize) {
+    match op {
+        Op::Embedding | Op::Add | Op::Mul => (2, 2),
+        Op::Linear => (2, 3),
+        Op::LayerNorm { .. } => (3, 3),
+        Op::ScaledDotProductAttention { .. } | Op::Attention { .. } => (3, 4),
+        Op::Pool(_) => (2, 2),
+        Op::Concat(_) => (1, usize::MAX),
+        _ => (1, 1),
+    }
+}
+
+/// The shape `sizes` asks for; a −1 takes what is left, symbols pass where they stand unchanged.
+fn view(shape: &[Dim], sizes: &[i64]) -> Result<Vec<Dim>, String> {
+    let product = |dims: &[Dim]| {
+        dims.iter().try_fold(1u64, |product, dim| product.checked_mul(dim.known()?)).ok_or("shape is not known")
+    };
+    let total = product(shape)?;
+    let mut known = 1u64;
+    for size in sizes.iter().filter(|size| **size != -1) {
+        let size = u64::try_from(*size).map_err(|_| format!("size {size}"))?;
+        known = known.checked_mul(size).ok_or("too large")?;
+    }
+    let holes = sizes.iter().filter(|size| **size == -1).count();
+    let rest = match (holes, known) {
+        (0, _) if known == total => 1,
+        (1, 1..) if total % known == 0 => total / known,
+        _ => return Err(format!("{shape:?} has no view {sizes:?}")),
+    };
+    Ok(sizes.iter().map(|size| Dim::Known(u64::try_from(*size).unwrap_or(rest))).collect())
+}

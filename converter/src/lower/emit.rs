@@ -1,0 +1,268 @@
+//! What both layouts write alike: weights, casts, masks, constants, outputs.
+
+use std::collections::HashMap;
+
+use corer_mil::{DataType, Function, FunctionBuilder, Input, TensorType, Value, Var};
+
+use super::{Classifier, Settings};
+use crate::error::ConvertError;
+use crate::graph::{Def, Graph, Kind, Node, ValueId};
+use crate::source::LazyTensor;
+
+/// The additive mask value (rule N6): finite, below any score, and inside the accumulator limit even when the
+/// add is fused (rule N1).
+pub(super) const NEVER_ATTEND: f32 = 1e4;
+
+/// Smallest epsilon written in fp16 (rule N7): what Apple's own rewrite uses, so that 1e-12 does not round to
+/// zero; fp16 stores it as 2⁻²³.
+const FP16_EPSILON: f64 = 1e-7;
+
+/// A function being written, and what of it can be shared between operations.
+pub(super) struct Emit<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) settings: Settings,
+    pub(super) builder: FunctionBuilder,
+    inputs: HashMap<ValueId, Var>,
+    float_masks: HashMap<ValueId, Var>,
+}
+
+impl<'a> Emit<'a> {
+    /// Starts a function with the graph's inputs.
+    pub(super) fn new(graph: &'a Graph, settings: Settings) -> Result<Self, ConvertError> {
+        let mut builder = FunctionBuilder::new(settings.opset);
+        let mut inputs = HashMap::new();
+        for id in &graph.inputs {
+            let value = graph.value(*id);
+            let dtype = match value.kind {
+                Kind::Int => DataType::Int32,
+                Kind::Float => settings.dtype,
+            };
+            let var = builder.input(&value.name, TensorType { dtype, shape: value.shape.clone() });
+            inputs.insert(*id, var);
+        }
+        Ok(Self { graph, settings, builder, inputs, float_masks: HashMap::new() })
+    }
+
+    /// The variable of a graph input.
+    pub(super) fn input(&self, id: ValueId) -> Option<Var> {
+        self.inputs.get(&id).cloned()
+    }
+
+    /// One operation.
+    pub(super) fn op(&mut self, op: &str, name: &str, inputs: Vec<(&str, Input)>) -> Result<Var, ConvertError> {
+        Ok(self.builder.op(op, name, inputs)?)
+    }
+
+    /// A float constant of the working precision.
+    pub(super) fn scalar(&self, value: f32) -> Input {
+        Value::float(self.settings.dtype, value).into()
+    }
+
+    /// An epsilon of the working precision that is not zero there.
+    #[allow(clippy::cast_possible_truncation)] // rounding to the working precision is meant
+    pub(super) fn epsilon(&self, epsilon: f64) -> Input {
+        let smallest = if self.settings.dtype == DataType::Fp16 { FP16_EPSILON } else { 0.0 };
+        self.scalar(epsilon.max(smallest) as f32)
+    }
+
+    /// The smallest norm divided by. In fp16 the source's 1e-12 would be zero; the smallest normal number only
+    /// differs for vectors that are zero for every purpose.
+    #[allow(clippy::cast_possible_truncation)] // rounding to the working precision is meant
+    pub(super) fn norm_floor(&self, epsilon: f64) -> Input {
+        let smallest = if self.settings.dtype == DataType::Fp16 { f64::powi(2.0, -14) } else { 0.0 };
+        self.scalar(epsilon.max(smallest) as f32)
+    }
+
+    /// A weight as a `const`.
+    pub(super) fn weight(&mut self, name: &str, tensor: LazyTensor) -> Var {
+        let ty = TensorType::new(self.settings.dtype, tensor.shape().iter().copied());
+        let source = tensor.into_source(self.settings.dtype, self.settings.overflow);
+        self.builder.constant(name, Value::weight(ty, source))
+    }
+
+    /// The weight behind a graph value, or an error naming who wanted it.
+    pub(super) fn known_weight(&self, node: &Node, id: ValueId) -> Result<LazyTensor, ConvertError> {
+        self.graph.as_weight(id).cloned().ok_or_else(|| fail(node, "its weight is not a constant"))
+    }
+
+    /// A dense layer's weight under the graph's own name, rearranged to `shape`.
+    pub(super) fn named_weight(
+        &mut self,
+        node: &Node,
+        id: ValueId,
+        shape: Option<Vec<u64>>,
+    ) -> Result<Var, ConvertError> {
+        let mut tensor = self.known_weight(node, id)?;
+        if let Some(shape) = shape {
+            tensor = tensor.reshape(shape)?;
+        }
+        let name = self.graph.value(id).name.clone();
+        Ok(self.weight(&name, tensor))
+    }
+
+    /// Reshapes to known sizes.
+    pub(super) fn reshape(&mut self, name: &str, x: &Var, shape: &[u64]) -> Result<Var, ConvertError> {
+        let sizes: Vec<i32> = shape.iter().map(|size| i32::try_from(*size).unwrap_or(i32::MAX)).collect();
+        self.op("reshape", name, vec![("x", x.into()), ("shape", Value::i32s(&sizes).into())])
+    }
+
+    /// Reorders dimensions.
+    pub(super) fn transpose(&mut self, name: &str, x: &Var, order: &[i32]) -> Result<Var, ConvertError> {
+        self.op("transpose", name, vec![("x", x.into()), ("perm", Value::i32s(order).into())])
+    }
+
+    /// Drops dimensions of size 1.
+    pub(super) fn squeeze(&mut self, name: &str, x: &Var, axes: &[i32]) -> Result<Var, ConvertError> {
+        self.op("squeeze", name, vec![("x", x.into()), ("axes", Value::i32s(axes).into())])
+    }
+
+    /// Reduces one axis, keeping it with size 1.
+    pub(super) fn reduce(&mut self, op: &str, name: &str, x: &Var, axis: i32) -> Result<Var, ConvertError> {
+        let inputs = vec![
+            ("x", Input::from(x)),
+            ("axes", Value::i32s(&[axis]).into()),
+            ("keep_dims", Value::bool(true).into()),
+        ];
+        self.op(op, name, inputs)
+    }
+
+    /// An elementwise operation of two values or a value and a constant.
+    pub(super) fn binary(
+        &mut self,
+        op: &str,
+        name: &str,
+        x: &Var,
+        y: impl Into<Input>,
+    ) -> Result<Var, ConvertError> {
+        self.op(op, name, vec![("x", x.into()), ("y", y.into())])
+    }
+
+    /// Positions `start..end` of one axis, all of the others.
+    pub(super) fn slice(
+        &mut self,
+        name: &str,
+        x: &Var,
+        axis: usize,
+        start: u64,
+        end: u64,
+    ) -> Result<Var, ConvertError> {
+        let rank = x.tensor().rank();
+        let at = |size: u64| i32::try_from(size).unwrap_or(i32::MAX);
+        let (mut begin, mut stop, mut whole) = (vec![0; rank], vec![0; rank], vec![true; rank]);
+        begin[axis] = at(start);
+        stop[axis] = at(end);
+        whole[axis] = false;
+        let mut begin_whole = whole.clone();
+        // A cut from the very start is told as such: begin 0 is safe on every axis (rules L5, N5).
+        begin_whole[axis] = start == 0;
+        let inputs = vec![
+            ("x", x.into()),
+            ("begin", Value::i32s(&begin).into()),
+            ("end", Value::i32s(&stop).into()),
+            ("begin_mask", Value::bools(&begin_whole).into()),
+            ("end_mask", Value::bools(&whole).into()),
+        ];
+        self.op("slice_by_index", name, inputs)
+    }
+
+    /// The embedding lookup: indices stay int32, nothing around it (rule D6).
+    pub(super) fn gather(&mut self, node: &Node, indices: &Var) -> Result<Var, ConvertError> {
+        let table = self.named_weight(node, node.inputs[0], None)?;
+        let mut inputs =
+            vec![("x", Input::from(&table)), ("indices", indices.into()), ("axis", Value::i32(0).into())];
+        if self.settings.opset >= corer_mil::Opset::CoreMl6 {
+            inputs.push(("batch_dims", Value::i32(0).into()));
+        }
+        if self.settings.opset >= corer_mil::Opset::CoreMl7 {
+            inputs.push(("validate_indices", Value::bool(false).into()));
+        }
+        self.op("gather", &node.scope, inputs)
+    }
+
+    /// The (B, S) integer mask in the working precision; one cast however often it is used (rule D8).
+    pub(super) fn float_mask(&mut self, node: &Node, id: ValueId) -> Result<Var, ConvertError> {
+        if let Some(mask) = self.float_masks.get(&id) {
+            return Ok(mask.clone());
+        }
+        let mask = self.input(id).ok_or_else(|| fail(node, "its mask is not an input"))?;
+        let mask = self.cast(&format!("{}_float", mask.name), &mask, self.settings.dtype)?;
+        self.float_masks.insert(id, mask.clone());
+        Ok(mask)
+    }
+
+    /// (mask − 1) · 10⁴ in the shape given: zero where attended, finite below any score elsewhere.
+    pub(super) fn additive_mask(&mut self, node: &Node, shape: &[u64]) -> Result<Var, ConvertError> {
+        let mask = self.float_mask(node, node.inputs[0])?;
+        let shaped = self.reshape(&format!("{}_shaped", node.scope), &mask, shape)?;
+        let less = self.binary("sub", &format!("{}_less_one", node.scope), &shaped, self.scalar(1.0))?;
+        self.binary("mul", &node.scope, &less, self.scalar(NEVER_ATTEND))
+    }
+
+    /// Converts the element type when it differs.
+    pub(super) fn cast(&mut self, name: &str, x: &Var, dtype: DataType) -> Result<Var, ConvertError> {
+        if x.tensor().dtype == dtype {
+            return Ok(x.clone());
+        }
+        self.op("cast", name, vec![("x", x.into()), ("dtype", Value::string(dtype.name()).into())])
+    }
+
+    /// Ends the function: outputs under their own names and in the output precision, or the classifier's two.
+    pub(super) fn finish(
+        mut self,
+        outputs: Vec<(String, Var)>,
+        classifier: Option<&Classifier>,
+    ) -> Result<Function, ConvertError> {
+        let mut vars: Vec<Var> = Vec::with_capacity(outputs.len());
+        if let (Some(classifier), Some((_, logits))) = (classifier, outputs.first()) {
+            let inputs = vec![("x", Input::from(logits)), ("axis", Value::i32(-1).into())];
+            let probabilities = self.op("softmax", "probabilities", inputs)?;
+            let probabilities = self.cast("probabilities_fp32", &probabilities, DataType::Fp32)?;
+            let classes = string_list(&classifier.classes);
+            let inputs = vec![("probabilities", Input::from(&probabilities)), ("classes", Input::Literal(classes))];
+            let results = self.builder.ops("classify", &classifier.label, inputs)?;
+            let names = [classifier.label.clone(), format!("{}_probs", classifier.label)];
+            for (name, var) in names.iter().zip(&results) {
+                vars.push(self.builder.rename(var, name)?);
+            }
+            return Ok(self.builder.finish(&vars));
+        }
+        for (name, var) in outputs {
+            let cast = self.cast(&format!("{name}_cast"), &var, self.settings.output_dtype)?;
+            // A value already returned under another name, or an input, can't be renamed: copy it.
+            let own = if vars.contains(&cast) || self.inputs.values().any(|input| *input == cast) {
+                self.op("identity", &name, vec![("x", (&cast).into())])?
+            } else {
+                cast
+            };
+            vars.push(self.builder.rename(&own, &name)?);
+        }
+        Ok(self.builder.finish(&vars))
+    }
+}
+
+/// An error about a node.
+pub(super) fn fail(node: &Node, reason: impl Into<String>) -> ConvertError {
+    ConvertError::Lowering { scope: node.scope.clone(), op: node.op.to_string(), reason: reason.into() }
+}
+
+/// The known shape of a graph value.
+pub(super) fn known_shape(graph: &Graph, node: &Node, id: ValueId) -> Result<Vec<u64>, ConvertError> {
+    let value = graph.value(id);
+    let shape: Option<Vec<u64>> = value.shape.iter().map(|dim| dim.known()).collect();
+    shape.ok_or_else(|| fail(node, format!("`{}` has no fixed shape", value.name)))
+}
+
+/// Whether a graph value is a constant of the source.
+pub(super) fn is_weight(graph: &Graph, id: ValueId) -> bool {
+    matches!(graph.value(id).def, Def::Weight(_))
+}
+
+/// A MIL list of strings.
+fn string_list(items: &[String]) -> Value {
+    let element = corer_mil::ValueType::Tensor(TensorType::scalar(DataType::String));
+    let length = corer_mil::Dim::Known(items.len() as u64);
+    Value {
+        ty: corer_mil::ValueType::List(Box::new(element), length),
+        data: corer_mil::Data::List(items.iter().map(Value::string).collect()),
+    }
+}

@@ -1,0 +1,51 @@
+//! From the graph to MIL, one module per layout.
+
+mod ane;
+mod emit;
+mod standard;
+
+use corer_mil::{DataType, Function, Opset};
+
+use crate::error::ConvertError;
+use crate::graph::Graph;
+use crate::request::Layout;
+use crate::source::Overflow;
+
+/// What a lowering needs to know besides the graph.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Opset written.
+    pub opset: Opset,
+    /// Layout of activations.
+    pub layout: Layout,
+    /// Element type of weights and activations.
+    pub dtype: DataType,
+    /// Element type of float outputs.
+    pub output_dtype: DataType,
+    /// What becomes of weights the element type can't hold.
+    pub overflow: Overflow,
+}
+
+/// How logits become a label.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    /// Name of the label output; probabilities are `<label>_probs`.
+    pub label: String,
+    /// Class names in order.
+    pub classes: Vec<String>,
+}
+
+/// Writes the graph as one function.
+///
+/// # Errors
+/// When the layout has no form for an operation.
+pub fn lower(
+    graph: &Graph,
+    settings: Settings,
+    classifier: Option<&Classifier>,
+) -> Result<Function, ConvertError> {
+    match settings.layout {
+        Layout::Ane => ane::lower(graph, settings, classifier),
+        Layout::Standard => standard::lower(graph, settings, classifier),
+    }
+}

@@ -1,0 +1,99 @@
+//! Chooses how each attention is written in the `ane` layout, and orders the channels around it to suit.
+//!
+//! *Packed* wants channel = j · heads + head for query, key, value and result, so that (B, C, 1, S) views as
+//! (B, d, heads, S) and equal H sizes act as a batch axis of one einsum. *Split* wants only the key that way:
+//! one transpose of (B, d, heads, S) gives (B, S, heads, d), which is cut per head on H; cutting on the last
+//! axis instead would pass through the fixed-point path of rule N5. Ordering is free: rows of the projections
+//! that make the channels, columns of the one that takes the result.
+
+use std::sync::Arc;
+
+use super::PassError;
+use crate::graph::{AttentionLayout, Graph, Op, ValueId};
+
+/// Rule A8 with L8: scores of all heads beyond 2 MiB of fp16 are tiled, so heads are better apart.
+const OPERAND_LIMIT: u64 = 2 << 20;
+
+pub(super) fn auto(graph: &mut Graph) -> Result<usize, PassError> {
+    run(graph, |heads, queries, keys| {
+        let bytes = heads.saturating_mul(queries).saturating_mul(keys).saturating_mul(2);
+        if bytes > OPERAND_LIMIT { AttentionLayout::Split } else { AttentionLayout::Packed }
+    })
+}
+
+pub(super) fn packed(graph: &mut Graph) -> Result<usize, PassError> {
+    run(graph, |_, _, _| AttentionLayout::Packed)
+}
+
+pub(super) fn split(graph: &mut Graph) -> Result<usize, PassError> {
+    run(graph, |_, _, _| AttentionLayout::Split)
+}
+
+fn run(graph: &mut Graph, choose: fn(u64, u64, u64) -> AttentionLayout) -> Result<usize, PassError> {
+    let mut rewrites = 0;
+    for index in 0..graph.nodes.len() {
+        let node = &graph.nodes[index];
+        let Op::Attention { heads, scale, layout: AttentionLayout::HeadMajor } = node.op else { continue };
+        let (inputs, output) = (node.inputs.clone(), node.output);
+        let tokens = |id: ValueId| graph.shape(id).get(1).and_then(|dim| dim.known()).unwrap_or(u64::MAX);
+        let form = choose(heads, tokens(inputs[0]), tokens(inputs[1]));
+        let interleaved = match form {
+            AttentionLayout::Packed => &inputs[..3],
+            _ => &inputs[1..2],
+        };
+        let makers: Option<Vec<usize>> = interleaved.iter().map(|id| only_use_of_linear(graph, *id)).collect();
+        let taker = match form {
+            AttentionLayout::Packed => linear_taking(graph, output).map(Some),
+            _ => Some(None),
+        };
+        let channels = graph.shape(output).last().and_then(|dim| dim.known()).unwrap_or(0);
+        let (Some(makers), Some(taker), Some(order)) = (makers, taker, interleaving(channels, heads)) else {
+            continue;
+        };
+        for maker in makers {
+            graph.rewrite_weights(maker, |tensor, _| tensor.select_rows(order.clone()))?;
+        }
+        if let Some(taker) = taker {
+            graph.rewrite_weights(taker, |tensor, is_bias| {
+                if is_bias { Ok(tensor) } else { tensor.select_columns(order.clone()) }
+            })?;
+        }
+        graph.replace(index, Op::Attention { heads, scale, layout: form }, inputs)?;
+        rewrites += 1;
+    }
+    Ok(rewrites)
+}
+
+/// The linear that makes `id`, when its weights are known and nothing but the attention uses the result.
+fn only_use_of_linear(graph: &Graph, id: ValueId) -> Option<usize> {
+    let index = graph.producer_index(id)?;
+    let node = &graph.nodes[index];
+    let known = node.inputs[1..].iter().all(|weight| graph.as_weight(*weight).is_some());
+    (node.op == Op::Linear && known && graph.uses(id) == 1).then_some(index)
+}
+
+/// The linear that alone takes `id` as its input.
+fn linear_taking(graph: &Graph, id: ValueId) -> Option<usize> {
+    let [user] = graph.users(id)[..] else { return None };
+    let node = &graph.nodes[user];
+    let takes = node.op == Op::Linear && node.inputs[0] == id && graph.uses(id) == 1;
+    (takes && graph.as_weight(node.inputs[1]).is_some()).then_some(user)
+}
+
+/// For each interleaved channel j · heads + head, the head-major channel head · d + j it comes from.
+fn interleaving(channels: u64, heads: u64) -> Option<Arc<[u32]>> {
+    let (channels, heads) = (u32::try_from(channels).ok()?, u32::try_from(heads).ok()?);
+    let width = channels.checked_div(heads)?;
+    Some((0..channels).map(|channel| (channel % heads) * width + channel / heads).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interleaving_puts_the_heads_of_one_component_side_by_side() {
+        assert_eq!(interleaving(6, 2).as_deref(), Some(&[0, 3, 1, 4, 2, 5][..]));
+        assert_eq!(interleaving(6, 0), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Small named rewrites of the graph, run in order, the graph swept and checked after each.
+//!
+//! Lifting passes turn what a framework spells out into what it means; layout passes rearrange weights for one
+//! layout. A pass that matches nothing changes nothing.
+
+mod attention_form;
+mod fold_attention_scale;
+mod fold_constant_adds;
+mod fold_constant_lookups;
+mod lift_attention;
+mod lift_padding_mask;
+
+use crate::error::ConvertError;
+use crate::graph::{Graph, GraphError};
+use crate::request::{AttentionForm, Layout};
+use crate::source::SourceError;
+
+/// Why a pass gave up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PassError {
+    /// It broke the graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// It had to read a weight and could not.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// One rewrite; returns how many places it changed.
+type Rewrite = fn(&mut Graph) -> Result<usize, PassError>;
+
+/// What a pass did, for `--explain-passes`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PassReport {
+    /// Name of the pass.
+    pub name: &'static str,
+    /// Places rewritten.
+    pub rewrites: usize,
+}
+
+/// Runs every pass the layout asks for.
+///
+/// # Errors
+/// A weight that can't be read, or a graph that does not hold together after a pass.
+pub fn run(graph: &mut Graph, layout: Layout, attention: AttentionForm) -> Result<Vec<PassReport>, ConvertError> {
+    // Constants first: the later passes look through sums and lookups. Attention is lifted before its form is
+    // chosen, and the scale is folded before weights are interleaved, so that each sees plain linears.
+    let mut passes: Vec<(&'static str, Rewrite)> = vec![
+        ("fold-constant-lookups", fold_constant_lookups::run),
+        ("fold-constant-adds", fold_constant_adds::run),
+        ("lift-padding-mask", lift_padding_mask::run),
+        ("lift-attention", lift_attention::run),
+    ];
+    if layout == Layout::Ane {
+        passes.push(("fold-attention-scale", fold_attention_scale::run));
+        passes.push((
+            "attention-form",
+            match attention {
+                AttentionForm::Auto => attention_form::auto,
+                AttentionForm::Packed => attention_form::packed,
+                AttentionForm::Split => attention_form::split,
+            },
+        ));
+    }
+    let mut reports = Vec::with_capacity(passes.len());
+    for (name, pass) in passes {
+        let graph_error = |error| ConvertError::Graph { stage: name.into(), error };
+        let rewrites = pass(graph).map_err(|error| match error {
+            PassError::Graph(error) => graph_error(error),
+            PassError::Source(error) => ConvertError::Source(error),
+        })?;
+        graph.sweep();
+        graph.check().map_err(graph_error)?;
+        reports.push(PassReport { name, rewrites });
+    }
+    Ok(reports)
+}

@@ -1,0 +1,174 @@
+//! What a conversion is asked to do.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use corer_mil::{DataType, Target};
+
+/// One conversion.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Checkpoint directory.
+    pub source: PathBuf,
+    /// What the model is for; [`Task::Auto`] asks the checkpoint.
+    pub task: Task,
+    /// Tokens per input.
+    pub sequence_length: u64,
+    /// Inputs per prediction.
+    pub batch_size: u64,
+    /// Oldest system the package must run on.
+    pub target: Target,
+    /// How activations lie in memory.
+    pub layout: Layout,
+    /// How attention is written in the `ane` layout.
+    pub attention: AttentionForm,
+    /// Arithmetic and weight precision.
+    pub precision: Precision,
+    /// Element type of the outputs; the precision's own when `None`.
+    pub output_dtype: Option<DataType>,
+    /// Clamp weights beyond the fp16 range instead of refusing them.
+    pub saturate: bool,
+    /// Return the label and its probabilities instead of logits.
+    pub classifier: bool,
+    /// Whether the package takes `token_type_ids`; otherwise they are all zero.
+    pub token_types: bool,
+}
+
+impl Request {
+    /// The default conversion of a checkpoint: fp16, `ane` layout, one input of 128 tokens, iOS 16.
+    pub fn new(source: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            task: Task::Auto,
+            sequence_length: 128,
+            batch_size: 1,
+            target: Target::Ios16,
+            layout: Layout::Ane,
+            attention: AttentionForm::Auto,
+            precision: Precision::Fp16,
+            output_dtype: None,
+            saturate: false,
+            classifier: false,
+            token_types: true,
+        }
+    }
+
+    /// The flags that shape the result, as they are recorded in the package.
+    pub fn flags(&self, task: Task) -> String {
+        let mut flags = format!(
+            "--task {} --sequence-length {} --batch-size {} --target {} --layout {} --attention {} --precision {}",
+            task.name(),
+            self.sequence_length,
+            self.batch_size,
+            self.target,
+            self.layout.name(),
+            self.attention.name(),
+            self.precision.name(),
+        );
+        if let Some(dtype) = self.output_dtype {
+            flags.push_str(&format!(" --output-dtype {dtype}"));
+        }
+        for (set, flag) in [
+            (self.saturate, " --saturate"),
+            (self.classifier, " --classifier"),
+            (!self.token_types, " --no-token-types"),
+        ] {
+            if set {
+                flags.push_str(flag);
+            }
+        }
+        flags
+    }
+}
+
+/// Declares a flag's values once: variants, spellings, parsing.
+macro_rules! choices {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The spelling on the command line.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|value| value.name() == text).ok_or_else(|| {
+                    let names: Vec<_> = Self::ALL.iter().map(|value| value.name()).collect();
+                    format!("`{text}` is not one of {}", names.join(", "))
+                })
+            }
+        }
+    };
+}
+
+choices! {
+    /// What the model is for; decides the head that is read and the outputs that are made.
+    Task {
+        /// Whatever the checkpoint says it is.
+        Auto = "auto",
+        /// `last_hidden_state` and `pooler_output`.
+        FeatureExtraction = "feature-extraction",
+        /// One row of `logits` per input.
+        SequenceClassification = "sequence-classification",
+        /// One row of `logits` per token.
+        TokenClassification = "token-classification",
+        /// `start_logits` and `end_logits`.
+        QuestionAnswering = "question-answering",
+        /// `logits` over the vocabulary per token.
+        FillMask = "fill-mask",
+        /// `sentence_embedding`, pooled as the directory's modules say.
+        SentenceEmbedding = "sentence-embedding",
+    }
+}
+
+choices! {
+    /// How activations lie in memory.
+    Layout {
+        /// (B, C, 1, S), 1×1 convolutions: what the Neural Engine prefers (rules L1, L2).
+        Ane = "ane",
+        /// (B, S, C), `linear` and `matmul`: what coremltools users expect.
+        Standard = "standard",
+    }
+}
+
+choices! {
+    /// How attention is written in the `ane` layout.
+    AttentionForm {
+        /// Packed while the scores of all heads fit the 2 MiB operand limit, split above (rule A8).
+        Auto = "auto",
+        /// All heads in one einsum, one mask add, one softmax.
+        Packed = "packed",
+        /// One einsum per head, scores concatenated for mask and softmax (rule A6).
+        Split = "split",
+    }
+}
+
+choices! {
+    /// Arithmetic and weight precision.
+    Precision {
+        /// Everything fp16 after the lookups (rule D1).
+        Fp16 = "fp16",
+        /// Everything fp32; never runs on the Neural Engine.
+        Fp32 = "fp32",
+    }
+}
+
+impl Precision {
+    /// The element type of weights and activations.
+    pub const fn dtype(self) -> DataType {
+        match self {
+            Self::Fp16 => DataType::Fp16,
+            Self::Fp32 => DataType::Fp32,
+        }
+    }
+}
