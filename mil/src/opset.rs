@@ -16,7 +16,13 @@ pub enum Opset {
 
 impl Opset {
     /// Every opset, oldest first.
-    pub const ALL: [Opset; 5] = [Self::CoreMl5, Self::CoreMl6, Self::CoreMl7, Self::CoreMl8, Self::CoreMl9];
+    pub const ALL: [Opset; 5] = [
+        Self::CoreMl5,
+        Self::CoreMl6,
+        Self::CoreMl7,
+        Self::CoreMl8,
+        Self::CoreMl9,
+    ];
 
     /// The string a package carries.
     pub const fn name(self) -> &'static str {
@@ -114,6 +120,9 @@ impl FromStr for Target {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|target| target.name() == text).ok_or(())
+        Self::ALL
+            .into_iter()
+            .find(|target| target.name() == text)
+            .ok_or(())
     }
 }

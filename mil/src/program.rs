@@ -60,7 +60,10 @@ pub struct NamedType {
 impl NamedType {
     /// Pairs a name with a type.
     pub fn new(name: impl Into<String>, ty: impl Into<ValueType>) -> Self {
-        Self { name: name.into(), ty: ty.into() }
+        Self {
+            name: name.into(),
+            ty: ty.into(),
+        }
     }
 }
 
@@ -91,7 +94,11 @@ impl Operation {
 
     /// The value of a `const`.
     pub fn const_value(&self) -> Option<&Value> {
-        if self.op == "const" { self.attributes.get("val") } else { None }
+        if self.op == "const" {
+            self.attributes.get("val")
+        } else {
+            None
+        }
     }
 }
 

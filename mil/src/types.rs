@@ -15,6 +15,10 @@ pub enum Dim {
 }
 
 impl Dim {
+    /// A size that shows itself at prediction only and that no rule can relate to another; the builder gives
+    /// each its own number.
+    pub const FRESH: Dim = Dim::Symbol(u32::MAX);
+
     /// The size, if known.
     pub const fn known(self) -> Option<u64> {
         match self {
@@ -59,12 +63,18 @@ pub struct TensorType {
 impl TensorType {
     /// A tensor type from anything that lists dimensions.
     pub fn new<D: Into<Dim>>(dtype: DataType, shape: impl IntoIterator<Item = D>) -> Self {
-        Self { dtype, shape: shape.into_iter().map(Into::into).collect() }
+        Self {
+            dtype,
+            shape: shape.into_iter().map(Into::into).collect(),
+        }
     }
 
     /// A scalar.
     pub const fn scalar(dtype: DataType) -> Self {
-        Self { dtype, shape: Vec::new() }
+        Self {
+            dtype,
+            shape: Vec::new(),
+        }
     }
 
     /// Number of dimensions.
@@ -79,7 +89,9 @@ impl TensorType {
 
     /// Number of elements; `None` when a dimension is symbolic or the product overflows.
     pub fn element_count(&self) -> Option<u64> {
-        self.shape.iter().try_fold(1u64, |count, dim| count.checked_mul(dim.known()?))
+        self.shape
+            .iter()
+            .try_fold(1u64, |count, dim| count.checked_mul(dim.known()?))
     }
 
     /// Packed size in bytes; `None` as for [`Self::element_count`].

@@ -44,12 +44,18 @@ pub enum Immediate {
 impl Value {
     /// A tensor of `dtype` from packed little-endian bytes.
     pub fn tensor(ty: TensorType, bytes: Vec<u8>) -> Self {
-        Self { ty: ty.into(), data: Data::Immediate(Immediate::Bytes(bytes)) }
+        Self {
+            ty: ty.into(),
+            data: Data::Immediate(Immediate::Bytes(bytes)),
+        }
     }
 
     /// A tensor whose bytes go to (or lie in) the weight file.
     pub fn weight(ty: TensorType, source: Arc<dyn WeightSource>) -> Self {
-        Self { ty: ty.into(), data: Data::Weight(source) }
+        Self {
+            ty: ty.into(),
+            data: Data::Weight(source),
+        }
     }
 
     /// A weight made of bytes in memory.
@@ -98,7 +104,10 @@ impl Value {
         match dtype {
             DataType::Fp16 => Self::tensor(
                 TensorType::new(dtype, shape),
-                values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+                values
+                    .iter()
+                    .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+                    .collect(),
             ),
             _ => Self::tensor(
                 TensorType::new(DataType::Fp32, shape),
@@ -186,13 +195,30 @@ impl Value {
     pub fn as_floats(&self) -> Option<Vec<f32>> {
         let bytes = self.immediate_bytes()?;
         match self.tensor_type()?.dtype {
-            DataType::Fp16 => {
-                Some(bytes.as_chunks::<2>().0.iter().map(|chunk| f16::from_le_bytes(*chunk).to_f32()).collect())
-            }
-            DataType::Bf16 => Some(
-                bytes.as_chunks::<2>().0.iter().map(|chunk| half::bf16::from_le_bytes(*chunk).to_f32()).collect(),
+            DataType::Fp16 => Some(
+                bytes
+                    .as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|chunk| f16::from_le_bytes(*chunk).to_f32())
+                    .collect(),
             ),
-            DataType::Fp32 => Some(bytes.as_chunks::<4>().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()),
+            DataType::Bf16 => Some(
+                bytes
+                    .as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|chunk| half::bf16::from_le_bytes(*chunk).to_f32())
+                    .collect(),
+            ),
+            DataType::Fp32 => Some(
+                bytes
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|chunk| f32::from_le_bytes(*chunk))
+                    .collect(),
+            ),
             _ => None,
         }
     }

@@ -14,6 +14,29 @@ pub struct Arg<'a> {
     pub ty: &'a ValueType,
     /// Its value when known before prediction (literals and `const`s).
     pub value: Option<&'a Value>,
+    /// Whether it depends on constants alone, as the result of a `constexpr_*` does: it may stand where a
+    /// constant is asked for though its value is not at hand.
+    pub fixed: bool,
+}
+
+impl<'a> Arg<'a> {
+    /// A value computed at prediction.
+    pub const fn computed(ty: &'a ValueType) -> Self {
+        Self {
+            ty,
+            value: None,
+            fixed: false,
+        }
+    }
+
+    /// A literal or a `const`.
+    pub const fn constant(value: &'a Value) -> Self {
+        Self {
+            ty: &value.ty,
+            value: Some(value),
+            fixed: true,
+        }
+    }
 }
 
 /// One call of an operation with its arguments resolved.
@@ -72,7 +95,11 @@ impl<'a> Call<'a> {
     /// When not constant integers.
     pub fn ints(&self, name: &str) -> Result<Option<Vec<i64>>, String> {
         self.value(name)?
-            .map(|value| value.as_ints().ok_or_else(|| format!("`{name}` must hold integers")))
+            .map(|value| {
+                value
+                    .as_ints()
+                    .ok_or_else(|| format!("`{name}` must hold integers"))
+            })
             .transpose()
     }
 
@@ -82,7 +109,9 @@ impl<'a> Call<'a> {
     /// When not a constant integer.
     pub fn int_or(&self, name: &str, default: i64) -> Result<i64, String> {
         self.value(name)?.map_or(Ok(default), |value| {
-            value.as_int().ok_or_else(|| format!("`{name}` must be one integer"))
+            value
+                .as_int()
+                .ok_or_else(|| format!("`{name}` must be one integer"))
         })
     }
 
@@ -92,7 +121,9 @@ impl<'a> Call<'a> {
     /// When not a constant boolean.
     pub fn bool_or(&self, name: &str, default: bool) -> Result<bool, String> {
         self.value(name)?.map_or(Ok(default), |value| {
-            value.as_bool().ok_or_else(|| format!("`{name}` must be a boolean"))
+            value
+                .as_bool()
+                .ok_or_else(|| format!("`{name}` must be a boolean"))
         })
     }
 
@@ -119,7 +150,9 @@ impl<'a> Call<'a> {
     /// # Errors
     /// When one is outside the rank or named twice.
     pub fn axes(&self, name: &str, rank: usize) -> Result<Option<Vec<usize>>, String> {
-        let Some(axes) = self.ints(name)? else { return Ok(None) };
+        let Some(axes) = self.ints(name)? else {
+            return Ok(None);
+        };
         let mut normal = Vec::with_capacity(axes.len());
         for axis in axes {
             let axis = normalize_axis(axis, rank).map_err(|reason| format!("`{name}`: {reason}"))?;
@@ -152,7 +185,9 @@ pub fn normalize_axis(axis: i64, rank: usize) -> Result<usize, String> {
 pub fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Vec<Dim>, String> {
     let rank = a.len().max(b.len());
     let at = |shape: &[Dim], axis: usize| {
-        (axis + shape.len()).checked_sub(rank).map_or(Dim::Known(1), |index| shape[index])
+        (axis + shape.len())
+            .checked_sub(rank)
+            .map_or(Dim::Known(1), |index| shape[index])
     };
     (0..rank)
         .map(|axis| match (at(a, axis), at(b, axis)) {
@@ -160,12 +195,17 @@ pub fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Vec<Dim>, String> {
             (Dim::Known(x), Dim::Known(y)) if x != y => {
                 Err(format!("sizes {x} and {y} on axis {axis} don't broadcast"))
             }
-            (Dim::Symbol(_), known @ Dim::Known(_)) | (known, _) => Ok(known),
+            (Dim::Symbol(_), known @ Dim::Known(_)) | (known @ Dim::Known(_), _) => Ok(known),
+            // Two symbols may differ by one of them being 1, unless they are the same.
+            (x, y) => Ok(if x == y { x } else { Dim::FRESH }),
         })
         .collect()
 }
 
 /// A tensor type as the only result.
+///
+/// # Errors
+/// Never; the form of an inference rule.
 pub fn one(dtype: DataType, shape: Vec<Dim>) -> Result<Vec<ValueType>, String> {
     Ok(vec![ValueType::Tensor(TensorType { dtype, shape })])
 }

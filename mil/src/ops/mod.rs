@@ -3,11 +3,27 @@
 //! The rows live in the sub-modules by family; [`lookup`] finds one by name. The builder, the checker, the
 //! runtime's coverage test and the documentation all read the same rows.
 
+mod activation;
+mod binary;
 mod call;
-mod nn;
+mod classify;
+mod constant;
+mod constexpr;
+mod constexpr_attributes;
+mod conv;
+mod dims;
+mod domain;
+mod gather;
+mod join;
+mod linear;
+mod norm;
+mod reduce;
 mod rows;
+mod shape;
+mod slice;
+mod unary;
 
-pub use call::{Arg, Call};
+pub use call::{Arg, Call, broadcast, normalize_axis, one};
 
 use crate::dtype::DataType;
 use crate::opset::Opset;
@@ -81,7 +97,14 @@ pub enum TypeRule {
 impl Param {
     /// A required parameter that may be computed at prediction.
     pub const fn new(name: &'static str, types: TypeRule) -> Self {
-        Self { name, required: true, constant: false, variadic: false, types, since: Opset::CoreMl5 }
+        Self {
+            name,
+            required: true,
+            constant: false,
+            variadic: false,
+            types,
+            since: Opset::CoreMl5,
+        }
     }
 
     /// The same parameter, but it may be left out.
@@ -127,6 +150,43 @@ pub fn introduced(name: &str) -> Option<Opset> {
 }
 
 impl OpDef {
+    /// A row with one result that every opset has and whose parameters are inputs.
+    const fn new(name: &'static str, params: &'static [Param], infer: Infer) -> Self {
+        Self {
+            name,
+            since: Opset::CoreMl5,
+            until: None,
+            params,
+            attributes: false,
+            outputs: Outputs::Exactly(1),
+            infer,
+        }
+    }
+
+    /// The same row, from `opset` on.
+    const fn since(mut self, opset: Opset) -> Self {
+        self.since = opset;
+        self
+    }
+
+    /// The same row, before `opset` only.
+    const fn until(mut self, opset: Opset) -> Self {
+        self.until = Some(opset);
+        self
+    }
+
+    /// The same row with parameters written as attributes.
+    const fn attributes(mut self) -> Self {
+        self.attributes = true;
+        self
+    }
+
+    /// The same row with another number of results.
+    const fn results(mut self, outputs: Outputs) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
     /// Checks names, presence, constness and element types of a call's arguments; shapes are [`Self::infer`]'s.
     ///
     /// # Errors
@@ -135,7 +195,10 @@ impl OpDef {
         let mut faults = Vec::new();
         for name in call.args.keys() {
             match self.params.iter().find(|param| param.name == *name) {
-                None => faults.push(format!("has no parameter `{name}`")),
+                None => faults.push(match parameter_introduced(self.name, name) {
+                    Some(since) if since > call.opset => format!("parameter `{name}` needs opset {since}"),
+                    _ => format!("has no parameter `{name}`"),
+                }),
                 Some(param) if param.since > call.opset => {
                     faults.push(format!("parameter `{name}` needs opset {}", param.since));
                 }
@@ -153,17 +216,80 @@ impl OpDef {
             if args.len() > 1 && !param.variadic {
                 faults.push(format!("`{}` takes one argument, has {}", param.name, args.len()));
             }
+            let rule = self.resolve(param, call);
             for arg in args {
-                if param.constant && arg.value.is_none() {
+                if param.constant && arg.value.is_none() && !arg.fixed {
                     faults.push(format!("`{}` must be a constant", param.name));
                 }
-                if let Err(reason) = param.types.accepts(arg.ty, call) {
+                if let Err(reason) = rule.accepts(arg.ty, call) {
                     faults.push(format!("`{}` {reason}", param.name));
                 }
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults.join("; "))
+        }
     }
+
+    /// The element types a parameter accepts in `opset`, in declaration order; `None` when any type will do.
+    pub fn element_types(&self, param: &Param, opset: Opset) -> Option<Vec<DataType>> {
+        let mut types = match param.types {
+            TypeRule::Any | TypeRule::Labels => return None,
+            TypeRule::Float => vec![DataType::Fp16, DataType::Fp32],
+            TypeRule::OneOf(allowed) => allowed.to_vec(),
+            TypeRule::Widened(allowed, since, more) if opset >= since => [allowed, more].concat(),
+            TypeRule::Widened(allowed, _, _) => allowed.to_vec(),
+            // One step: no anchor is itself anchored (a test holds the table to it).
+            TypeRule::SameAs(anchor) => {
+                let anchor = self.params.iter().find(|other| other.name == anchor)?;
+                match anchor.types {
+                    TypeRule::SameAs(_) => return None,
+                    _ => self.element_types(anchor, opset)?,
+                }
+            }
+        };
+        types.sort_unstable();
+        Some(types)
+    }
+
+    /// The rule for a parameter in one call. Where the parameter it should be like is left out, the first bound
+    /// one of the same group takes its place.
+    fn resolve(&self, param: &Param, call: &Call<'_>) -> TypeRule {
+        let TypeRule::SameAs(anchor) = param.types else {
+            return param.types;
+        };
+        if call.get(anchor).is_some() {
+            return param.types;
+        }
+        let stand_in = self
+            .params
+            .iter()
+            .find(|other| other.types == TypeRule::SameAs(anchor) && call.get(other.name).is_some());
+        match stand_in {
+            Some(other) if other.name != param.name => TypeRule::SameAs(other.name),
+            _ => self
+                .params
+                .iter()
+                .find(|other| other.name == anchor)
+                .map_or(TypeRule::Any, |other| other.types),
+        }
+    }
+}
+
+/// The first opset in which `name` has the parameter.
+fn parameter_introduced(name: &str, parameter: &str) -> Option<Opset> {
+    all()
+        .filter(|row| row.name == name)
+        .flat_map(|row| {
+            row.params
+                .iter()
+                .map(|param| (row.since.max(param.since), param.name))
+        })
+        .filter(|(_, name)| *name == parameter)
+        .map(|(since, _)| since)
+        .min()
 }
 
 impl TypeRule {
@@ -184,7 +310,9 @@ impl TypeRule {
             Self::Any => Ok(()),
             Self::Float => one_of(&[DataType::Fp16, DataType::Fp32], &[]),
             Self::OneOf(allowed) => one_of(allowed, &[]),
-            Self::Widened(allowed, since, more) => one_of(allowed, if call.opset >= since { more } else { &[] }),
+            Self::Widened(allowed, since, more) => {
+                one_of(allowed, if call.opset >= since { more } else { &[] })
+            }
             Self::SameAs(other) => match (call.tensor(other), dtype) {
                 (Ok(wanted), Some(dtype)) if wanted.dtype != dtype => {
                     Err(format!("must be {} like `{other}`, is {dtype}", wanted.dtype))
