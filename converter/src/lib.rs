@@ -47,7 +47,7 @@ pub struct Conversion {
 }
 
 /// Metadata key of the source's digest.
-pub const SOURCE_DIGEST_KEY: &str = "com.github.corer.source.sha256";
+pub const SOURCE_DIGEST_KEY: &str = "corer.source.sha256";
 
 /// Converts a checkpoint. No weight is read, save small ones that are summed.
 ///
@@ -120,9 +120,9 @@ fn metadata(request: &Request, checkpoint: &Checkpoint, task: Task) -> Metadata 
         short_description: format!("{model} for {}", task.name()),
         version: VERSION.into(),
         user_defined: BTreeMap::from([
-            ("com.github.corer.version".to_owned(), VERSION.to_owned()),
-            ("com.github.corer.flags".to_owned(), request.flags(task)),
-            ("com.github.corer.task".to_owned(), task.name().to_owned()),
+            ("corer.version".to_owned(), VERSION.to_owned()),
+            ("corer.flags".to_owned(), request.flags(task)),
+            ("corer.task".to_owned(), task.name().to_owned()),
         ]),
     }
 }
