@@ -13,10 +13,14 @@ mod constexpr_attributes;
 mod conv;
 mod dims;
 mod domain;
+mod foreign;
 mod gather;
+mod generate;
 mod join;
 mod linear;
 mod norm;
+mod order;
+mod quantize;
 mod reduce;
 mod rows;
 mod shape;
@@ -24,6 +28,7 @@ mod slice;
 mod unary;
 
 pub use call::{Arg, Call, broadcast, normalize_axis, one};
+pub use foreign::{ForeignOp, ForeignParam, all_foreign, foreign};
 
 use crate::dtype::DataType;
 use crate::opset::Opset;
@@ -144,9 +149,11 @@ pub fn lookup(name: &str, opset: Opset) -> Option<&'static OpDef> {
         .max_by_key(|row| row.since)
 }
 
-/// Whether any opset knows `name`; the first that does.
+/// The first opset that knows `name`, be it in this table or in that of foreign operations.
 pub fn introduced(name: &str) -> Option<Opset> {
-    all().filter(|row| row.name == name).map(|row| row.since).min()
+    let own = all().filter(|row| row.name == name).map(|row| row.since);
+    own.chain(all_foreign().filter(|row| row.name == name).map(|row| row.since))
+        .min()
 }
 
 impl OpDef {
