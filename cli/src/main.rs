@@ -6,6 +6,7 @@ mod arguments;
 mod commands;
 mod exit_codes;
 mod failure;
+mod messages;
 mod output;
 mod progress;
 

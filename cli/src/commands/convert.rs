@@ -1,12 +1,358 @@
 //! `corer convert`: a checkpoint in, a package out.
 
-use crate::exit_codes::Exit;
-use crate::failure::Failure;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
 
-/// Convert a checkpoint to a Core ML package
+use anstyle::AnsiColor;
+use corer_converter::{AttentionForm, Conversion, ConvertError, Layout, Precision, Request, Task};
+use corer_mil::{DataType, Target};
+use corer_proto::{WriteError, WriteOptions, Written};
+use serde::Serialize;
+
+use crate::arguments::one_of;
+use crate::exit_codes::{self, Exit};
+use crate::failure::{Failure, bold};
+use crate::messages::Messages;
+use crate::output;
+use crate::progress::Bars;
+
+/// Convert a BERT checkpoint to a Core ML package
+///
+/// Reads a Hugging Face or sentence-transformers directory (config.json with model.safetensors, sharded or not, or
+/// pytorch_model.bin) and writes an ML Program package. The package appears whole or not at all.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {}
+#[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}", exit_codes::HELP))]
+pub(crate) struct Arguments {
+    /// Checkpoint directory
+    source: PathBuf,
 
-pub(crate) fn run(_: &Arguments, _quiet: bool) -> Result<Exit, Failure> {
-    Err(Failure::new(Exit::Unexpected, "conversion is not wired yet"))
+    /// Where the package goes; must end in .mlpackage
+    #[arg(short, long, value_name = "OUT.mlpackage")]
+    output: PathBuf,
+
+    /// Replace a package that stands there
+    #[arg(long)]
+    force: bool,
+
+    /// What the model is for
+    #[arg(long, default_value = "auto", value_parser = one_of(TASKS), help_heading = MODEL)]
+    task: Task,
+
+    /// Tokens per input
+    #[arg(long, value_name = "N", default_value = "128", help_heading = MODEL)]
+    sequence_length: NonZeroU64,
+
+    /// Inputs per prediction
+    #[arg(long, value_name = "N", default_value = "1", help_heading = MODEL)]
+    batch_size: NonZeroU64,
+
+    /// Return label and probabilities instead of logits (sequence classification with id2label)
+    #[arg(long, help_heading = MODEL)]
+    classifier: bool,
+
+    /// Leave the token_type_ids input out; they are then all zero
+    #[arg(long, help_heading = MODEL)]
+    no_token_types: bool,
+
+    /// Oldest system that must run the package
+    #[arg(long, default_value = "ios16", value_parser = one_of(TARGETS), help_heading = PROGRAM)]
+    target: Target,
+
+    /// How activations lie in memory
+    #[arg(long, default_value = "ane", value_parser = one_of(LAYOUTS), help_heading = PROGRAM)]
+    layout: Layout,
+
+    /// How the ane layout writes attention
+    #[arg(long, default_value = "auto", value_parser = one_of(ATTENTIONS), help_heading = PROGRAM)]
+    attention: AttentionForm,
+
+    /// Precision of weights and arithmetic
+    #[arg(long, default_value = "fp16", value_parser = one_of(PRECISIONS), help_heading = PROGRAM)]
+    precision: Precision,
+
+    /// Element type of the outputs [default: the precision]
+    #[arg(long, value_name = "DTYPE", value_parser = one_of(OUTPUT_DTYPES), help_heading = PROGRAM)]
+    output_dtype: Option<DataType>,
+
+    /// Clamp weights beyond the fp16 range instead of refusing them
+    #[arg(long, help_heading = PROGRAM)]
+    saturate: bool,
+
+    /// Threads to write with; the result is the same [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+const MODEL: &str = "Model";
+const PROGRAM: &str = "Program";
+
+const TASKS: &[(Task, &str, &str)] = &[
+    (Task::Auto, "auto", "What config.json or modules.json says"),
+    (
+        Task::FeatureExtraction,
+        "feature-extraction",
+        "last_hidden_state and, with a pooler, pooler_output",
+    ),
+    (
+        Task::SequenceClassification,
+        "sequence-classification",
+        "logits per input",
+    ),
+    (
+        Task::TokenClassification,
+        "token-classification",
+        "logits per token",
+    ),
+    (
+        Task::QuestionAnswering,
+        "question-answering",
+        "start_logits and end_logits",
+    ),
+    (
+        Task::FillMask,
+        "fill-mask",
+        "logits over the vocabulary per token",
+    ),
+    (
+        Task::SentenceEmbedding,
+        "sentence-embedding",
+        "sentence_embedding, pooled as modules.json says",
+    ),
+];
+
+const TARGETS: &[(Target, &str, &str)] = &[
+    (Target::Ios16, "ios16", "iOS 16, macOS 13"),
+    (Target::Ios17, "ios17", "iOS 17, macOS 14"),
+    (Target::Ios18, "ios18", "iOS 18, macOS 15"),
+    (Target::Ios26, "ios26", "iOS 26, macOS 26"),
+];
+
+const LAYOUTS: &[(Layout, &str, &str)] = &[
+    (
+        Layout::Ane,
+        "ane",
+        "(B, C, 1, S) and 1×1 convolutions, for the Neural Engine",
+    ),
+    (
+        Layout::Standard,
+        "standard",
+        "(B, S, C), linear and matmul, as coremltools writes it",
+    ),
+];
+
+const ATTENTIONS: &[(AttentionForm, &str, &str)] = &[
+    (
+        AttentionForm::Auto,
+        "auto",
+        "packed while the scores of all heads are small enough, else split",
+    ),
+    (AttentionForm::Packed, "packed", "All heads in one einsum"),
+    (AttentionForm::Split, "split", "One einsum per head"),
+];
+
+const PRECISIONS: &[(Precision, &str, &str)] = &[
+    (Precision::Fp16, "fp16", "Half precision throughout"),
+    (
+        Precision::Fp32,
+        "fp32",
+        "Single precision; never runs on the Neural Engine",
+    ),
+];
+
+const OUTPUT_DTYPES: &[(DataType, &str, &str)] = &[
+    (DataType::Fp16, "fp16", "Half precision"),
+    (DataType::Fp32, "fp32", "Single precision"),
+];
+
+const AFTER_HELP: &str = "\
+Examples:
+  corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage
+  corer convert bert-base-uncased -o Bert.mlpackage --task fill-mask --sequence-length 256
+  corer convert sst2 -o Sst2.mlpackage --classifier --target ios17
+  corer convert bert-base-uncased -o Bert.mlpackage --layout standard --precision fp32 --json";
+
+/// Converts, writes and says what was written.
+///
+/// # Errors
+/// When the output is in the way, the source can't be converted, or the package can't be written.
+pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
+    check_output(&arguments.output, arguments.force)?;
+    let mut conversion = corer_converter::convert(&arguments.request()).map_err(conversion_failure)?;
+    let messages = Messages::new(quiet);
+    for note in &conversion.notes {
+        messages.note(note)?;
+    }
+    if !conversion.unused.is_empty() {
+        messages.note(&unused(&conversion.unused))?;
+    }
+    let source_digest = digest_source(&mut conversion, quiet)?;
+    let written = write(arguments, &conversion, quiet)?;
+    let report = Report {
+        package: arguments.output.display().to_string(),
+        digest: &written.digest,
+        bytes: written.bytes,
+        weight_bytes: written.weight_bytes,
+        weights_stored: written.weights_stored,
+        weights_shared: written.weights_shared,
+        task: conversion.task.name(),
+        source: arguments.source.display().to_string(),
+        source_digest: &source_digest,
+        unused_tensors: &conversion.unused,
+        notes: &conversion.notes,
+    };
+    report.print(arguments.json)?;
+    Ok(Exit::Done)
+}
+
+impl Arguments {
+    fn request(&self) -> Request {
+        Request {
+            source: self.source.clone(),
+            task: self.task,
+            sequence_length: self.sequence_length.get(),
+            batch_size: self.batch_size.get(),
+            target: self.target,
+            layout: self.layout,
+            attention: self.attention,
+            precision: self.precision,
+            output_dtype: self.output_dtype,
+            saturate: self.saturate,
+            classifier: self.classifier,
+            token_types: !self.no_token_types,
+        }
+    }
+}
+
+/// Refuses an output that can't be written before the source is read.
+fn check_output(output: &Path, force: bool) -> Result<(), Failure> {
+    if output
+        .extension()
+        .is_none_or(|extension| extension != "mlpackage")
+    {
+        let message = format!("{}: a package's name must end in .mlpackage", output.display());
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    if !force && output.symlink_metadata().is_ok() {
+        return Err(exists(output));
+    }
+    Ok(())
+}
+
+fn exists(output: &Path) -> Failure {
+    Failure::new(Exit::Usage, format!("{}: already exists", output.display()))
+        .hint("replace it with --force, or choose another --output")
+}
+
+fn conversion_failure(error: ConvertError) -> Failure {
+    let exit = match &error {
+        ConvertError::Request { .. } => Exit::Usage,
+        ConvertError::Graph { .. } | ConvertError::Lowering { .. } | ConvertError::Build(_) => {
+            Exit::Unexpected
+        }
+        _ => Exit::Source,
+    };
+    Failure::new(exit, error)
+}
+
+fn write_failure(error: WriteError) -> Failure {
+    match error {
+        WriteError::Exists { path } => exists(&path),
+        WriteError::NotAPackage { .. } | WriteError::BadPath { .. } => Failure::new(Exit::Usage, error),
+        WriteError::Weight { .. } => Failure::new(Exit::Source, error),
+        WriteError::NoSpace { .. } | WriteError::Io { .. } | WriteError::Model { .. } => {
+            Failure::new(Exit::Unexpected, error)
+        }
+    }
+}
+
+/// Hashes the source and records the digest in the model's metadata.
+fn digest_source(conversion: &mut Conversion, quiet: bool) -> Result<String, Failure> {
+    use corer_proto::Progress;
+
+    let bars = Bars::new("reading", quiet);
+    bars.start(conversion.source.digest_bytes());
+    let digest = conversion
+        .source
+        .digest(&mut |bytes| bars.advance(bytes))
+        .map_err(|error| Failure::new(Exit::Source, error))?
+        .summary();
+    let metadata = &mut conversion.model.description.metadata;
+    metadata
+        .user_defined
+        .insert(corer_converter::SOURCE_DIGEST_KEY.to_owned(), digest.clone());
+    Ok(digest)
+}
+
+fn write(arguments: &Arguments, conversion: &Conversion, quiet: bool) -> Result<Written, Failure> {
+    let bars = Bars::new("writing", quiet);
+    let options = WriteOptions {
+        overwrite: arguments.force,
+        threads: arguments.threads.map(NonZeroUsize::get),
+        progress: &bars,
+        ..WriteOptions::default()
+    };
+    corer_proto::write(&arguments.output, &conversion.model, &options).map_err(write_failure)
+}
+
+/// Most tensor names one note spells out.
+const MOST_NAMES: usize = 6;
+
+fn unused(names: &[String]) -> String {
+    let listed = names
+        .iter()
+        .take(MOST_NAMES)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let more = if names.len() > MOST_NAMES { ", …" } else { "" };
+    let (count, are) = (
+        names.len(),
+        if names.len() == 1 {
+            "tensor is"
+        } else {
+            "tensors are"
+        },
+    );
+    format!("{count} {are} in the checkpoint that this task does not use: {listed}{more}")
+}
+
+/// What was converted.
+#[derive(Serialize)]
+struct Report<'a> {
+    package: String,
+    digest: &'a str,
+    bytes: u64,
+    weight_bytes: u64,
+    weights_stored: u64,
+    weights_shared: u64,
+    task: &'static str,
+    source: String,
+    source_digest: &'a str,
+    unused_tensors: &'a [String],
+    notes: &'a [String],
+}
+
+impl Report<'_> {
+    fn print(&self, json: bool) -> std::io::Result<()> {
+        if json {
+            return output::json(self);
+        }
+        output::text(|out| {
+            let head = bold(AnsiColor::Green);
+            writeln!(out, "{head}{}{head:#}", self.package)?;
+            writeln!(out, "  task     {}", self.task)?;
+            writeln!(
+                out,
+                "  size     {}, {} weights",
+                output::bytes(self.bytes),
+                self.weights_stored
+            )?;
+            writeln!(out, "  digest   {}", self.digest)?;
+            writeln!(out, "  source   {}", self.source_digest)
+        })
+    }
 }

@@ -61,7 +61,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     } else if let Some(name) = &arguments.op {
         show_operation(&package, name, arguments.json)
     } else if arguments.text {
-        Err(Failure::new(Exit::Unexpected, "printing MIL text is not wired yet"))
+        Err(Failure::new(
+            Exit::Unexpected,
+            "printing MIL text is not wired yet",
+        ))
     } else {
         let digest = package
             .digest()

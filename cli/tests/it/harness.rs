@@ -1,0 +1,81 @@
+//! One run of the binary as text: exit code, stdout, stderr, with the paths of this machine replaced.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A scratch directory to run in; it goes away with the value.
+pub(crate) struct Scratch {
+    directory: tempfile::TempDir,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().expect("a scratch directory"),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// `corer` with arguments, in the scratch directory, without what the caller's terminal would change.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_corer"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        for variable in [
+            "CLICOLOR",
+            "CLICOLOR_FORCE",
+            "NO_COLOR",
+            "COLUMNS",
+            "TERM",
+            "RUST_BACKTRACE",
+        ] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the binary starts")
+    }
+
+    /// The run as it is recorded.
+    pub(crate) fn transcript(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let text = |bytes: &[u8]| self.without_paths(&String::from_utf8_lossy(bytes));
+        let code = output.status.code().expect("an exit code, not a signal");
+        format!(
+            "exit: {code}\n----- stdout -----\n{}----- stderr -----\n{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        )
+    }
+
+    fn without_paths(&self, text: &str) -> String {
+        let scratch = self.path().to_string_lossy().into_owned();
+        text.replace(&scratch, "[SCRATCH]")
+            .replace(&*fixtures().to_string_lossy(), "[FIXTURES]")
+    }
+}
+
+/// The folder of committed models.
+pub(crate) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("cli/ lies in the workspace")
+        .join("fixtures")
+}
+
+/// Compares a run with its record.
+macro_rules! assert_run {
+    ($scratch:expr, $arguments:expr) => {
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false, description => format!("corer {}", $arguments.join(" ")) }, {
+            insta::assert_snapshot!($scratch.transcript(&$arguments));
+        })
+    };
+}
+pub(crate) use assert_run;

@@ -1,0 +1,40 @@
+//! The help texts, which are the reference of the command line.
+
+use crate::harness::{Scratch, assert_run};
+
+#[test]
+fn help() {
+    assert_run!(Scratch::new(), ["--help"]);
+}
+
+#[test]
+fn help_convert() {
+    assert_run!(Scratch::new(), ["convert", "--help"]);
+}
+
+#[test]
+fn help_inspect() {
+    assert_run!(Scratch::new(), ["inspect", "--help"]);
+}
+
+#[test]
+fn help_verify() {
+    assert_run!(Scratch::new(), ["verify", "--help"]);
+}
+
+#[test]
+fn help_completions() {
+    assert_run!(Scratch::new(), ["completions", "--help"]);
+}
+
+#[test]
+fn completions_know_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = Scratch::new().output(&["completions", shell]);
+        let script = String::from_utf8(output.stdout).expect("text");
+        assert!(output.status.success() && output.stderr.is_empty(), "{shell}");
+        for command in ["convert", "inspect", "verify", "completions"] {
+            assert!(script.contains(command), "{shell} does not know {command}");
+        }
+    }
+}
