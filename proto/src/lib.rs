@@ -3,11 +3,18 @@
 //! [`Package::open`] reads a `.mlpackage`, [`write()`] writes one, [`check()`] says what is wrong with one beyond
 //! what reading refuses. Reader and writer share no code but the format's constants.
 
+mod atomic;
+pub mod blob;
 pub mod check;
+mod decode;
 pub mod digest;
+mod encode;
 pub mod error;
+mod limits;
+mod manifest;
 pub mod model;
 pub mod package;
+mod pieces;
 pub mod progress;
 pub mod write;
 
