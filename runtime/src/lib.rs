@@ -1,1 +1,17 @@
 //! Executes MIL programs on this CPU.
+//!
+//! [`Executable::compile`] takes a program as read back from a package, decodes its constants, packs its weights
+//! and plans its buffers once; [`Executable::run`] then computes outputs from inputs, in f32 throughout or with
+//! every value rounded to the type the program declares ([`Arithmetic`]).
+
+mod engine;
+mod error;
+mod executable;
+mod options;
+mod tensor;
+
+pub use engine::{Engine, EngineDescription};
+pub use error::{CompileError, RunError, TensorError, UnsupportedOp};
+pub use executable::{Executable, Labels, Observation};
+pub use options::{Arithmetic, Options};
+pub use tensor::{Tensor, TensorData};
