@@ -5,6 +5,7 @@
 //! ([`WeightSource`]) until someone reads them. What an operation may look like is said once, in [`ops`].
 
 pub mod builder;
+pub mod check;
 pub mod dtype;
 pub mod ops;
 pub mod opset;
@@ -14,6 +15,7 @@ pub mod value;
 pub mod weight;
 
 pub use builder::{BuildError, FunctionBuilder, Input, Var};
+pub use check::{Fault, FaultKind, check};
 pub use dtype::DataType;
 pub use opset::{Opset, Target};
 pub use program::{Binding, Block, Function, NamedType, Operation, Program};

@@ -1,5 +1,6 @@
 //! Constant values: immediate ones, and weights that live elsewhere.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use half::f16;
@@ -157,9 +158,20 @@ impl Value {
         }
     }
 
-    /// Integers of an inline tensor of a whole-byte integer type or bool, row-major.
+    /// The packed bytes of a tensor small enough to look into: inline, or a weight of at most 64 KiB (long
+    /// vectors of sizes go to the weight file from iOS 18 on).
+    fn small_bytes(&self) -> Option<Cow<'_, [u8]>> {
+        const SMALL: u64 = 64 << 10;
+        match &self.data {
+            Data::Immediate(Immediate::Bytes(bytes)) => Some(Cow::Borrowed(bytes)),
+            Data::Weight(source) if source.byte_len() <= SMALL => source.to_vec().ok().map(Cow::Owned),
+            _ => None,
+        }
+    }
+
+    /// Integers of a small tensor of a whole-byte integer type or bool, row-major.
     pub fn as_ints(&self) -> Option<Vec<i64>> {
-        let bytes = self.immediate_bytes()?;
+        let bytes = self.small_bytes()?;
         macro_rules! read {
             ($ty:ty) => {
                 bytes
@@ -191,9 +203,9 @@ impl Value {
         }
     }
 
-    /// Floats of an inline fp16, bf16 or fp32 tensor, widened to f32, row-major.
+    /// Floats of a small fp16, bf16 or fp32 tensor, widened to f32, row-major.
     pub fn as_floats(&self) -> Option<Vec<f32>> {
-        let bytes = self.immediate_bytes()?;
+        let bytes = self.small_bytes()?;
         match self.tensor_type()?.dtype {
             DataType::Fp16 => Some(
                 bytes

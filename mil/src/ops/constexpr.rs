@@ -1,7 +1,7 @@
 //! `constexpr_*` as iOS 18 writes them: parameters are inputs, with sub-byte types and blocks.
 
 use super::call::{Call, one};
-use super::constexpr_attributes::{AFFINE, CAST, affine_dequantize, cast, set_bits, vector};
+use super::constexpr_attributes::{CAST, cast, set_bits, vector};
 use super::domain::{ENTRY, INT32, PALETTE_INDEX, SCALABLE};
 use super::{OpDef, Outputs, Param, TypeRule, dims};
 use crate::dtype::DataType;
@@ -20,7 +20,6 @@ const fn input_form(name: &'static str, params: &'static [Param], infer: super::
 
 /// The rows of this family.
 pub(super) static ROWS: &[OpDef] = &[
-    input_form("constexpr_affine_dequantize", AFFINE, affine_dequantize),
     input_form("constexpr_cast", CAST, cast),
     input_form(
         "constexpr_blockwise_shift_scale",

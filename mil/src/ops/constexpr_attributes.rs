@@ -12,7 +12,7 @@ const UINT8: TypeRule = TypeRule::OneOf(&[DataType::UInt8]);
 const UINT32: TypeRule = TypeRule::OneOf(&[DataType::UInt32]);
 const FP16: TypeRule = TypeRule::OneOf(&[DataType::Fp16]);
 
-pub(super) const AFFINE: &[Param] = &[
+const AFFINE: &[Param] = &[
     Param::new("quantized_data", BYTE).constant(),
     Param::new(
         "zero_point",
@@ -36,7 +36,10 @@ const fn attribute_form(name: &'static str, params: &'static [Param], infer: sup
 
 /// The rows of this family.
 pub(super) static ROWS: &[OpDef] = &[
-    attribute_form("constexpr_affine_dequantize", AFFINE, affine_dequantize),
+    // The one that iOS 18 did not redo: coremltools writes it with attributes in newer programs too.
+    OpDef::new("constexpr_affine_dequantize", AFFINE, affine_dequantize)
+        .since(Opset::CoreMl6)
+        .attributes(),
     attribute_form("constexpr_cast", CAST, cast),
     attribute_form(
         "constexpr_lut_to_dense",
@@ -59,7 +62,7 @@ pub(super) static ROWS: &[OpDef] = &[
 ];
 
 /// scale · (quantized_data − zero_point), scale and zero point being scalars or vectors over `axis`.
-pub(super) fn affine_dequantize(call: &Call<'_>) -> Result<Vec<ValueType>, String> {
+fn affine_dequantize(call: &Call<'_>) -> Result<Vec<ValueType>, String> {
     let (data, scale) = (call.tensor("quantized_data")?, call.tensor("scale")?);
     let axis = call.axis_or("axis", 0, data.rank())?;
     for name in ["scale", "zero_point"] {

@@ -82,6 +82,34 @@ pub struct Param {
     pub since: Opset,
 }
 
+/// What is wrong with one argument of a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArgumentFault {
+    /// Which rule it breaks.
+    pub kind: ArgumentFaultKind,
+    /// The parameter.
+    pub parameter: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// The rules an argument can break.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ArgumentFaultKind {
+    /// Required and not bound.
+    Missing,
+    /// Not a parameter of the operation in any opset.
+    Unknown,
+    /// A parameter that only newer opsets have.
+    Opset,
+    /// Several bindings where one belongs.
+    Count,
+    /// Computed at prediction where a constant is wanted.
+    Constant,
+    /// Of a type the parameter doesn't take.
+    Type,
+}
+
 /// Which element types a parameter accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TypeRule {
@@ -199,45 +227,82 @@ impl OpDef {
     /// # Errors
     /// All faults, joined in one sentence each.
     pub fn check_arguments(&self, call: &Call<'_>) -> Result<(), String> {
+        let faults = self.argument_faults(call);
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults
+                .into_iter()
+                .map(|fault| fault.message)
+                .collect::<Vec<_>>()
+                .join("; "))
+        }
+    }
+
+    /// As [`Self::check_arguments`], fault by fault.
+    pub fn argument_faults(&self, call: &Call<'_>) -> Vec<ArgumentFault> {
         let mut faults = Vec::new();
+        let mut fault = |kind, name: &str, message: String| {
+            faults.push(ArgumentFault {
+                kind,
+                parameter: name.to_owned(),
+                message,
+            });
+        };
         for name in call.args.keys() {
-            match self.params.iter().find(|param| param.name == *name) {
-                None => faults.push(match parameter_introduced(self.name, name) {
-                    Some(since) if since > call.opset => format!("parameter `{name}` needs opset {since}"),
-                    _ => format!("has no parameter `{name}`"),
-                }),
-                Some(param) if param.since > call.opset => {
-                    faults.push(format!("parameter `{name}` needs opset {}", param.since));
-                }
-                Some(_) => {}
+            let since = match self.params.iter().find(|param| param.name == *name) {
+                Some(param) => Some(param.since),
+                None => parameter_introduced(self.name, name),
+            };
+            match since {
+                Some(since) if since > call.opset => fault(
+                    ArgumentFaultKind::Opset,
+                    name,
+                    format!(
+                        "parameter `{name}` needs opset {since} ({} or newer)",
+                        since.target()
+                    ),
+                ),
+                Some(_) if self.params.iter().any(|param| param.name == *name) => {}
+                _ => fault(
+                    ArgumentFaultKind::Unknown,
+                    name,
+                    format!("has no parameter `{name}`"),
+                ),
             }
         }
         for param in self.params {
             let args = call.all(param.name);
             if args.is_empty() {
                 if param.required && param.since <= call.opset {
-                    faults.push(format!("`{}` is missing", param.name));
+                    fault(
+                        ArgumentFaultKind::Missing,
+                        param.name,
+                        format!("`{}` is missing", param.name),
+                    );
                 }
                 continue;
             }
             if args.len() > 1 && !param.variadic {
-                faults.push(format!("`{}` takes one argument, has {}", param.name, args.len()));
+                let message = format!("`{}` takes one argument, has {}", param.name, args.len());
+                fault(ArgumentFaultKind::Count, param.name, message);
             }
             let rule = self.resolve(param, call);
             for arg in args {
                 if param.constant && arg.value.is_none() && !arg.fixed {
-                    faults.push(format!("`{}` must be a constant", param.name));
+                    let message = format!("`{}` must be a constant", param.name);
+                    fault(ArgumentFaultKind::Constant, param.name, message);
                 }
                 if let Err(reason) = rule.accepts(arg.ty, call) {
-                    faults.push(format!("`{}` {reason}", param.name));
+                    fault(
+                        ArgumentFaultKind::Type,
+                        param.name,
+                        format!("`{}` {reason}", param.name),
+                    );
                 }
             }
         }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults.join("; "))
-        }
+        faults
     }
 
     /// The element types a parameter accepts in `opset`, in declaration order; `None` when any type will do.
