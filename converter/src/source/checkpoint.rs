@@ -1,16 +1,17 @@
 //! A Hugging Face checkpoint directory: configuration, tensors, sentence modules.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::digest::{CheckpointDigest, DigestHandle, DigestPlan};
 use super::error::{Place, SourceError};
 use super::file::SourceFile;
-use super::safetensors;
-use super::sentence::SentenceModules;
+use super::sentence::{ModuleList, SentenceModules};
 use super::tensor_set::TensorSet;
+use super::{folder, json};
 
-/// Largest configuration file read.
-const MOST_CONFIG_BYTES: u64 = 16 << 20;
+/// Most of a model card that is searched for its front matter.
+const MOST_CARD_BYTES: u64 = 1 << 20;
 
 /// A checkpoint directory, opened: names and shapes known, weights still on disk.
 #[derive(Debug)]
@@ -24,53 +25,96 @@ pub struct Checkpoint {
     /// What follows the transformer, in a sentence-transformers directory.
     pub sentence: Option<SentenceModules>,
     config_path: PathBuf,
+    card: Card,
     digest_plan: DigestPlan,
+}
+
+/// What the model card says in its front matter.
+#[derive(Debug, Default)]
+struct Card {
+    license: Option<String>,
+    author: Option<String>,
 }
 
 impl Checkpoint {
     /// Opens a directory with `config.json` and weights, or a sentence-transformers directory (`modules.json`,
-    /// the transformer in the root or in a folder of its own).
+    /// the transformer in the root or in a folder of its own). Safetensors are preferred to pickles.
     ///
     /// # Errors
     /// When something is missing, can't be read, contradicts its format or is not supported.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let config_path = path.join("config.json");
-        let config_file = SourceFile::open(&config_path)?;
-        let bytes = config_file.read_vec(0, config_file.len(), MOST_CONFIG_BYTES)?;
-        let config = serde_json::from_slice(&bytes)
-            .map_err(|error| SourceError::malformed(&config_path, Place::Whole, error.to_string()))?;
-        let weights = SourceFile::open(&path.join("model.safetensors"))?;
-        let mut tensors = TensorSet::default();
-        for slice in safetensors::read(&weights)? {
-            tensors.insert(slice);
+        let missing = |folder: &Path, reason: &str, looked_for: &[&str]| SourceError::NotFound {
+            root: folder.into(),
+            reason: reason.into(),
+            looked_for: looked_for.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => {
+                let reason = "is a file; give the checkpoint's directory, with config.json and the weights";
+                return Err(SourceError::unsupported(path, Place::Whole, reason));
+            }
+            Err(error) => return Err(SourceError::io(path, error)),
         }
+        let modules = folder::open_optional(&path.join("modules.json"))?
+            .map(ModuleList::read)
+            .transpose()?;
+        let transformer = path.join(modules.as_ref().map_or("", ModuleList::transformer));
+        let config_path = transformer.join("config.json");
+        let config_file = folder::open_optional(&config_path)?.ok_or_else(|| {
+            missing(
+                &transformer,
+                "is not a checkpoint directory",
+                &["config.json", "modules.json"],
+            )
+        })?;
+        let config: serde_json::Value = json::read(&config_file)?;
+        let weights = folder::open(&transformer)?;
+        let mut digested = weights.files;
+        let mut configuration = vec![config_file];
+        configuration.extend(weights.index);
+        let mut sentence = None;
+        if let Some(list) = modules {
+            let opened = list.open(path)?;
+            check_width(&opened.modules, &config, &config_path)?;
+            digested.extend(opened.weights);
+            configuration.extend(opened.configuration);
+            sentence = Some(opened.modules);
+        }
+        let named = |files: Vec<Arc<SourceFile>>| {
+            files
+                .into_iter()
+                .map(|file| (relative(path, file.path()), file))
+                .collect()
+        };
         let digest_plan = DigestPlan {
-            weights: vec![("model.safetensors".into(), weights)],
-            configuration: vec![("config.json".into(), config_file)],
+            weights: named(digested),
+            configuration: named(configuration),
         };
         Ok(Self {
             root: path.into(),
             config,
-            tensors,
-            sentence: None,
+            tensors: weights.tensors,
+            sentence,
             config_path,
+            card: Card::read(&path.join("README.md")),
             digest_plan,
         })
     }
 
-    /// Path of `config.json`.
+    /// Path of the transformer's `config.json`.
     pub fn config_path(&self) -> &Path {
         &self.config_path
     }
 
     /// `license` from the front matter of the model card (`README.md`), if it says.
     pub fn license(&self) -> Option<String> {
-        None
+        self.card.license.clone()
     }
 
     /// `author` from the front matter of the model card (`README.md`), if it says.
     pub fn author(&self) -> Option<String> {
-        None
+        self.card.author.clone()
     }
 
     /// Bytes a digest has to read.
@@ -101,4 +145,63 @@ impl Checkpoint {
     ) -> Result<DigestHandle, SourceError> {
         self.digest_plan.clone().spawn(progress)
     }
+}
+
+impl Card {
+    /// Top-level `license` and `author` of the YAML front matter, where they are plain scalars. A card that can't
+    /// be read says nothing: no number depends on it.
+    fn read(path: &Path) -> Self {
+        let Ok(Some(file)) = folder::open_optional(path) else {
+            return Self::default();
+        };
+        let Ok(bytes) = file.read_vec(0, file.len().min(MOST_CARD_BYTES), MOST_CARD_BYTES) else {
+            return Self::default();
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text.lines();
+        if lines.next().map(str::trim_end) != Some("---") {
+            return Self::default();
+        }
+        let mut card = Self::default();
+        for line in lines.take_while(|line| line.trim_end() != "---") {
+            let scalar = |key: &str| {
+                let value = line.strip_prefix(key)?.strip_prefix(':')?.trim();
+                let value = value.trim_matches(['"', '\'']);
+                let plain = !value.is_empty() && !value.starts_with(['[', '{', '|', '>', '&', '*', '#']);
+                plain.then(|| super::error::shortened(value))
+            };
+            card.license = card.license.take().or_else(|| scalar("license"));
+            card.author = card.author.take().or_else(|| scalar("author"));
+        }
+        card
+    }
+}
+
+/// The pooling must be told the width the transformer has.
+fn check_width(
+    modules: &SentenceModules,
+    config: &serde_json::Value,
+    config_path: &Path,
+) -> Result<(), SourceError> {
+    match config.get("hidden_size").and_then(serde_json::Value::as_u64) {
+        Some(width) if width != modules.pooling.dimension => Err(SourceError::malformed(
+            config_path,
+            Place::Key("hidden_size".into()),
+            format!(
+                "is {width}, but the Pooling module expects {} channels",
+                modules.pooling.dimension
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A file's name relative to the root, with forward slashes.
+fn relative(root: &Path, path: &Path) -> String {
+    let inside = path.strip_prefix(root).unwrap_or(path);
+    let parts: Vec<_> = inside
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy())
+        .collect();
+    parts.join("/")
 }

@@ -10,11 +10,16 @@ mod digest;
 mod dtype;
 mod error;
 mod file;
+mod folder;
+mod json;
 mod lazy;
 mod near;
+pub mod pickle;
 pub mod safetensors;
 mod sentence;
 mod tensor_set;
+pub mod torch;
+pub mod zip;
 
 pub use checkpoint::Checkpoint;
 pub use digest::{CheckpointDigest, DigestHandle, FileDigest};
