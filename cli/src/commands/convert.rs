@@ -181,7 +181,8 @@ Examples:
 /// When the output is in the way, the source can't be converted, or the package can't be written.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     check_output(&arguments.output, arguments.force)?;
-    let mut conversion = corer_converter::convert(&arguments.request()).map_err(conversion_failure)?;
+    let mut conversion = corer_converter::convert(&arguments.request())
+        .map_err(|error| conversion_failure(error, arguments.task))?;
     let messages = Messages::new(quiet);
     for note in &conversion.notes {
         messages.note(note)?;
@@ -239,7 +240,13 @@ fn check_output(output: &Path, force: bool) -> Result<(), Failure> {
     if !force && output.symlink_metadata().is_ok() {
         return Err(exists(output));
     }
-    Ok(())
+    match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
+            let message = format!("{}: is not a directory", parent.display());
+            Err(Failure::new(Exit::Usage, message).hint("the directory the package goes into must exist"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn exists(output: &Path) -> Failure {
@@ -247,7 +254,7 @@ fn exists(output: &Path) -> Failure {
         .hint("replace it with --force, or choose another --output")
 }
 
-fn conversion_failure(error: ConvertError) -> Failure {
+fn conversion_failure(error: ConvertError, task: Task) -> Failure {
     let exit = match &error {
         ConvertError::Request { .. } => Exit::Usage,
         ConvertError::Graph { .. } | ConvertError::Lowering { .. } | ConvertError::Build(_) => {
@@ -255,7 +262,13 @@ fn conversion_failure(error: ConvertError) -> Failure {
         }
         _ => Exit::Source,
     };
-    Failure::new(exit, error)
+    let head_missing = task != Task::Auto && matches!(error, ConvertError::Tensors(_));
+    let failure = Failure::new(exit, error);
+    if head_missing {
+        failure.hint("`--task auto` takes the head that the checkpoint has")
+    } else {
+        failure
+    }
 }
 
 fn write_failure(error: WriteError) -> Failure {

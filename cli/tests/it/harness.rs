@@ -57,8 +57,10 @@ impl Scratch {
 
     fn without_paths(&self, text: &str) -> String {
         let scratch = self.path().to_string_lossy().into_owned();
-        text.replace(&scratch, "[SCRATCH]")
-            .replace(&*fixtures().to_string_lossy(), "[FIXTURES]")
+        let text = text
+            .replace(&scratch, "[SCRATCH]")
+            .replace(&*fixtures().to_string_lossy(), "[FIXTURES]");
+        without_digests(&text)
     }
 }
 
@@ -68,6 +70,26 @@ pub(crate) fn fixtures() -> PathBuf {
         .parent()
         .expect("cli/ lies in the workspace")
         .join("fixtures")
+}
+
+/// The path of a model in `fixtures/bert-tiny`.
+pub(crate) fn fixture(name: &str) -> String {
+    fixtures().join("bert-tiny").join(name).display().to_string()
+}
+
+/// SHA-256 digests replaced: they change with every improvement, and a test of their own pins them.
+fn without_digests(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    for piece in text.split_inclusive(|c: char| !c.is_ascii_hexdigit()) {
+        match piece.get(..64) {
+            Some(digest) if piece.len() <= 65 && digest.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                result.push_str("[SHA-256]");
+                result.push_str(&piece[64..]);
+            }
+            _ => result.push_str(piece),
+        }
+    }
+    result
 }
 
 /// Compares a run with its record.

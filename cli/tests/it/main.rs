@@ -1,5 +1,8 @@
 //! Runs the `corer` binary as a user does and compares exit code, stdout and stderr with recorded ones.
 
+mod checkpoint;
+mod convert;
 mod harness;
 mod help;
+mod inspect;
 mod usage;

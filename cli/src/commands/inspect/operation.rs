@@ -233,6 +233,10 @@ fn shown(value: &Value) -> Option<String> {
                 all => format!("[{}]", all.join(", ")),
             })
         }
+        Data::List(values) if values.len() as u64 <= MOST_ELEMENTS => {
+            let elements: Option<Vec<_>> = values.iter().map(shown).collect();
+            elements.map(|elements| format!("[{}]", elements.join(", ")))
+        }
         _ => None,
     }
 }

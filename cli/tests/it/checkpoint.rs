@@ -1,0 +1,118 @@
+//! Copies of committed checkpoints, to be spoiled.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::harness::{Scratch, fixtures};
+
+/// A writable copy of a fixture in a scratch directory.
+pub(crate) struct Checkpoint {
+    root: PathBuf,
+}
+
+impl Checkpoint {
+    /// Copies `fixtures/bert-tiny/<name>` to `<scratch>/model`.
+    pub(crate) fn copy(scratch: &Scratch, name: &str) -> Self {
+        let root = scratch.path().join("model");
+        copy_directory(&fixtures().join("bert-tiny").join(name), &root);
+        Self { root }
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.root.join(file)
+    }
+
+    /// Sets a key of `config.json`.
+    pub(crate) fn configure(&self, key: &str, value: Value) {
+        let path = self.path("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("config")).expect("JSON");
+        config[key] = value;
+        fs::write(path, config.to_string()).expect("config");
+    }
+
+    /// Rewrites `model.safetensors` after `edit` changed its tensors.
+    pub(crate) fn edit_tensors(&self, edit: impl FnOnce(&mut Vec<Tensor>)) {
+        let path = self.path("model.safetensors");
+        let mut tensors = read_safetensors(&path);
+        edit(&mut tensors);
+        write_safetensors(&path, &tensors);
+    }
+}
+
+/// One tensor of a safetensors file.
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    dtype: String,
+    shape: Vec<u64>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Tensor {
+    /// Overwrites one f32 element.
+    pub(crate) fn set(&mut self, element: usize, value: f32) {
+        assert_eq!(self.dtype, "F32");
+        self.bytes[element * 4..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// The tensor of that name.
+pub(crate) fn named<'a>(tensors: &'a mut [Tensor], name: &str) -> &'a mut Tensor {
+    tensors
+        .iter_mut()
+        .find(|tensor| tensor.name == name)
+        .expect("a tensor of that name")
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a fixture") {
+        let entry = entry.expect("a fixture");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a fixture").is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+// The layout is the safetensors format's: u64 header length, JSON header, data.
+fn read_safetensors(path: &Path) -> Vec<Tensor> {
+    let bytes = fs::read(path).expect("weights");
+    let header_len = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let header: Map<String, Value> = serde_json::from_slice(&bytes[8..8 + header_len]).expect("header");
+    let data = &bytes[8 + header_len..];
+    let entries = header.into_iter().filter(|(name, _)| name != "__metadata__");
+    let mut tensors: Vec<_> = entries
+        .map(|(name, entry)| {
+            let offset = |end: usize| entry["data_offsets"][end].as_u64().expect("an offset") as usize;
+            Tensor {
+                name,
+                dtype: entry["dtype"].as_str().expect("a dtype").to_owned(),
+                shape: serde_json::from_value(entry["shape"].clone()).expect("a shape"),
+                bytes: data[offset(0)..offset(1)].to_vec(),
+            }
+        })
+        .collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    tensors
+}
+
+fn write_safetensors(path: &Path, tensors: &[Tensor]) {
+    let mut header = Map::new();
+    let mut data = Vec::new();
+    for tensor in tensors {
+        let begin = data.len();
+        data.extend_from_slice(&tensor.bytes);
+        let entry =
+            json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [begin, data.len()]});
+        header.insert(tensor.name.clone(), entry);
+    }
+    let header = Value::Object(header).to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(&data);
+    fs::write(path, bytes).expect("weights");
+}
