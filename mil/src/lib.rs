@@ -6,16 +6,19 @@
 
 pub mod builder;
 pub mod check;
+pub mod compare;
 pub mod dtype;
 pub mod ops;
 pub mod opset;
 pub mod program;
+pub mod text;
 pub mod types;
 pub mod value;
 pub mod weight;
 
 pub use builder::{BuildError, FunctionBuilder, Input, Var};
 pub use check::{Fault, FaultKind, check};
+pub use compare::difference;
 pub use dtype::DataType;
 pub use opset::{Opset, Target};
 pub use program::{Binding, Block, Function, NamedType, Operation, Program};
