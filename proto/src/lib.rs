@@ -27,4 +27,4 @@ pub use model::{
 };
 pub use package::{BlobFileInfo, Package, decode_model};
 pub use progress::{NoProgress, Progress};
-pub use write::{WriteOptions, Written, write};
+pub use write::{LateMetadata, WriteOptions, Written, write};

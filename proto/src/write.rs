@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use corer_mil::WeightError;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -38,7 +39,13 @@ pub struct WriteOptions<'a> {
     pub progress: &'a dyn Progress,
     /// Wait until the disk has it (fsync) before the package appears.
     pub durable: bool,
+    /// User-defined metadata that takes as long to find as the weights to write (the source's digest): asked for
+    /// once they are written.
+    pub late_metadata: Option<&'a LateMetadata<'a>>,
 }
+
+/// Gives further user-defined metadata, waiting for it where it must.
+pub type LateMetadata<'a> = dyn Fn() -> Result<BTreeMap<String, String>, WeightError> + 'a;
 
 impl Default for WriteOptions<'_> {
     fn default() -> Self {
@@ -47,6 +54,7 @@ impl Default for WriteOptions<'_> {
             threads: None,
             progress: &NoProgress,
             durable: true,
+            late_metadata: None,
         }
     }
 }
@@ -83,7 +91,7 @@ pub struct Written {
 /// refuses. Nothing is left behind then, and what stood at `path` stands there still.
 pub fn write(path: &Path, model: &Model, options: &WriteOptions<'_>) -> Result<Written, WriteError> {
     atomic::check_target(path, options.overwrite)?;
-    let encoded = encode(model)?;
+    let mut encoded = encode(model)?;
     let staging = Staging::create(path)?;
     let mut output = Output {
         root: staging.directory(),
@@ -108,7 +116,16 @@ pub fn write(path: &Path, model: &Model, options: &WriteOptions<'_>) -> Result<W
     } else {
         None
     };
-    let digest = output.file(&data, &encoded.model)?;
+    if let Some(late) = options.late_metadata {
+        let mut description = model.description.clone();
+        let found = late().map_err(|source| WriteError::Weight {
+            place: "metadata".into(),
+            source,
+        })?;
+        description.metadata.user_defined.extend(found);
+        encoded.describe(&description)?;
+    }
+    let digest = output.file(&data, &encoded.model())?;
     let manifest = manifest::encode(&digest, weights.as_ref()).map_err(|error| WriteError::Io {
         path: path.join(manifest::FILE_NAME),
         action: "can't be written",

@@ -1,11 +1,13 @@
 //! `corer convert`: a checkpoint in, a package out.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use anstyle::AnsiColor;
 use corer_converter::{AttentionForm, Conversion, ConvertError, Layout, Precision, Request, Task};
-use corer_mil::{DataType, Target};
+use corer_mil::{DataType, Target, WeightError};
 use corer_proto::{WriteError, WriteOptions, Written};
 use serde::Serialize;
 
@@ -181,7 +183,7 @@ Examples:
 /// When the output is in the way, the source can't be converted, or the package can't be written.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     check_output(&arguments.output, arguments.force)?;
-    let mut conversion = corer_converter::convert(&arguments.request())
+    let conversion = corer_converter::convert(&arguments.request())
         .map_err(|error| conversion_failure(error, arguments.task))?;
     let messages = Messages::new(quiet);
     for note in &conversion.notes {
@@ -190,8 +192,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     if !conversion.unused.is_empty() {
         messages.note(&unused(&conversion.unused))?;
     }
-    let source_digest = digest_source(&mut conversion, quiet)?;
-    let written = write(arguments, &conversion, quiet)?;
+    let (written, source_digest) = write(arguments, &conversion, quiet)?;
     let report = Report {
         package: arguments.output.display().to_string(),
         digest: &written.digest,
@@ -282,33 +283,36 @@ fn write_failure(error: WriteError) -> Failure {
     }
 }
 
-/// Hashes the source and records the digest in the model's metadata.
-fn digest_source(conversion: &mut Conversion, quiet: bool) -> Result<String, Failure> {
-    use corer_proto::Progress;
-
-    let bars = Bars::new("reading", quiet);
-    bars.start(conversion.source.digest_bytes());
-    let digest = conversion
-        .source
-        .digest(&mut |bytes| bars.advance(bytes))
-        .map_err(|error| Failure::new(Exit::Source, error))?
-        .summary();
-    let metadata = &mut conversion.model.description.metadata;
-    metadata
-        .user_defined
-        .insert(corer_converter::SOURCE_DIGEST_KEY.to_owned(), digest.clone());
-    Ok(digest)
-}
-
-fn write(arguments: &Arguments, conversion: &Conversion, quiet: bool) -> Result<Written, Failure> {
+/// Writes the package, the source being hashed meanwhile; gives the source's digest too.
+fn write(arguments: &Arguments, conversion: &Conversion, quiet: bool) -> Result<(Written, String), Failure> {
     let bars = Bars::new("writing", quiet);
+    let hashing = conversion
+        .source
+        .spawn_digest(|_| {})
+        .map_err(|error| Failure::new(Exit::Source, error))?;
+    let hashing = RefCell::new(Some(hashing));
+    let digest = RefCell::new(String::new());
+    let late = || {
+        if let Some(hashing) = hashing.take() {
+            let found = hashing.join().map_err(|error| WeightError {
+                place: arguments.source.display().to_string(),
+                reason: error.to_string(),
+            })?;
+            digest.replace(found.summary());
+        }
+        let key = corer_converter::SOURCE_DIGEST_KEY.to_owned();
+        Ok(BTreeMap::from([(key, digest.borrow().clone())]))
+    };
     let options = WriteOptions {
         overwrite: arguments.force,
         threads: arguments.threads.map(NonZeroUsize::get),
         progress: &bars,
+        late_metadata: Some(&late),
         ..WriteOptions::default()
     };
-    corer_proto::write(&arguments.output, &conversion.model, &options).map_err(write_failure)
+    let written =
+        corer_proto::write(&arguments.output, &conversion.model, &options).map_err(write_failure)?;
+    Ok((written, digest.take()))
 }
 
 /// Most tensor names one note spells out.

@@ -12,13 +12,12 @@ use prost::Message;
 
 use crate::blob::write::Layout;
 use crate::error::WriteError;
-use crate::model::Model;
+use crate::model::{Description, Model};
 
 /// A model ready to be written.
 #[derive(Debug)]
 pub(crate) struct Encoded<'a> {
-    /// The bytes of `model.mlmodel`.
-    pub(crate) model: Vec<u8>,
+    message: messages::Model,
     /// The weight file.
     pub(crate) weights: Layout<'a>,
 }
@@ -33,8 +32,18 @@ pub(crate) fn encode(model: &Model) -> Result<Encoded<'_>, WriteError> {
         description: Some(description),
         ml_program: Some(program),
     };
-    Ok(Encoded {
-        model: message.encode_to_vec(),
-        weights,
-    })
+    Ok(Encoded { message, weights })
+}
+
+impl Encoded<'_> {
+    /// Describes the model anew, where something became known while the weights were written.
+    pub(crate) fn describe(&mut self, description: &Description) -> Result<(), WriteError> {
+        self.message.description = Some(description::description(description)?);
+        Ok(())
+    }
+
+    /// The bytes of `model.mlmodel`.
+    pub(crate) fn model(&self) -> Vec<u8> {
+        self.message.encode_to_vec()
+    }
 }
