@@ -24,9 +24,21 @@ fn main() -> ExitCode {
     for fault in check(&package) {
         eprintln!("fault: {fault}");
     }
-    match write(output, &package.model, &WriteOptions { overwrite: true, ..WriteOptions::default() }) {
+    match write(
+        output,
+        &package.model,
+        &WriteOptions {
+            overwrite: true,
+            ..WriteOptions::default()
+        },
+    ) {
         Ok(written) => {
-            println!("{}  {}  {} bytes", written.digest, output.display(), written.bytes);
+            println!(
+                "{}  {}  {} bytes",
+                written.digest,
+                output.display(),
+                written.bytes
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -161,7 +161,7 @@ fn every_kind_of_feature() {
     let feature = |name: &str, ty: FeatureType| Feature {
         name: name.into(),
         description: format!("about {name}"),
-        optional: name.len() % 2 == 0,
+        optional: name.len().is_multiple_of(2),
         ty,
     };
     let array = |flexibility, default| FeatureType::MultiArray {

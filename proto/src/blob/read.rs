@@ -146,24 +146,36 @@ impl BlobFile {
         }
     }
 
+    /// The bytes of a record; `None` when they would reach beyond the file. Copied from the file rather than looked
+    /// at in the mapping, where touching one record makes its whole neighbourhood resident.
+    fn record_bytes(&self, offset: u64) -> Result<Option<[u8; RECORD_LEN as usize]>, ReadError> {
+        if offset.checked_add(RECORD_LEN).is_none_or(|end| end > self.len()) {
+            return Ok(None);
+        }
+        match &self.storage {
+            Storage::Mapped { file, .. } => {
+                let mut record = [0; RECORD_LEN as usize];
+                file.read_exact_at(&mut record, offset)
+                    .map_err(|error| self.fault(offset, format!("can't be read: {error}")))?;
+                Ok(Some(record))
+            }
+            Storage::Memory(bytes) => Ok(usize::try_from(offset)
+                .ok()
+                .and_then(|start| bytes.get(start..)?.first_chunk().copied())),
+        }
+    }
+
     /// The record at `offset`, its fields checked against the file.
     pub(crate) fn record(&self, offset: u64) -> Result<Record, ReadError> {
         if !offset.is_multiple_of(ALIGNMENT) || offset < HEADER_LEN {
             return Err(self.fault(offset, format!("no blob record can lie here (records start at {HEADER_LEN} and at multiples of {ALIGNMENT})")));
         }
-        let record = usize::try_from(offset)
-            .ok()
-            .and_then(|start| {
-                self.bytes()
-                    .get(start..)?
-                    .first_chunk::<{ RECORD_LEN as usize }>()
-            })
-            .ok_or_else(|| {
-                self.fault(
-                    offset,
-                    format!("a blob record would reach beyond the file's {} bytes", self.len()),
-                )
-            })?;
+        let record = &self.record_bytes(offset)?.ok_or_else(|| {
+            self.fault(
+                offset,
+                format!("a blob record would reach beyond the file's {} bytes", self.len()),
+            )
+        })?;
         let sentinel = u32_at(record, 0);
         if sentinel != SENTINEL {
             return Err(self.fault(
