@@ -8,14 +8,16 @@ use corer_mil::Dim;
 pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
     let mut rewrites = 0;
     for index in 0..graph.nodes.len() {
-        let Some((op, inputs)) = attention(graph, &graph.nodes[index]) else { continue };
+        let Some((op, inputs, scope)) = attention(graph, &graph.nodes[index]) else { continue };
         graph.replace(index, op, inputs)?;
+        graph.nodes[index].scope = scope;
         rewrites += 1;
     }
     Ok(rewrites)
 }
 
-fn attention(graph: &Graph, node: &Node) -> Option<(Op, Vec<ValueId>)> {
+/// The lifted operation, its arguments, and the module that computes it.
+fn attention(graph: &Graph, node: &Node) -> Option<(Op, Vec<ValueId>, String)> {
     let (Op::View(_), [batch, tokens, Dim::Known(channels)]) = (&node.op, graph.shape(node.output)) else {
         return None;
     };
@@ -48,7 +50,8 @@ fn attention(graph: &Graph, node: &Node) -> Option<(Op, Vec<ValueId>)> {
     inputs.extend(core.inputs.get(3));
     #[allow(clippy::cast_precision_loss)] // head widths are small
     let scale = scale.unwrap_or_else(|| 1.0 / (*width as f64).sqrt());
-    Some((Op::Attention { heads: *heads, scale, layout: AttentionLayout::HeadMajor }, inputs))
+    let op = Op::Attention { heads: *heads, scale, layout: AttentionLayout::HeadMajor };
+    Some((op, inputs, core.scope.clone()))
 }
 
 /// What lies under a swap of dimensions 1 and 2.
