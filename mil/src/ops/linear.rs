@@ -117,6 +117,12 @@ fn matmul(call: &Call<'_>) -> Result<Vec<ValueType>, String> {
         }
         Ok(shape)
     };
+    let fixed = |name| call.get(name).is_some_and(|arg| arg.fixed);
+    if x.dtype != y.dtype && fixed("x") == fixed("y") {
+        return Err(format!(
+            "operands of which none or both are constants must have one type, are {x} and {y}"
+        ));
+    }
     let mut left = operand("x", "transpose_x", &x.shape)?;
     let mut right = operand("y", "transpose_y", &y.shape)?;
     let (left_vector, right_vector) = (left.len() == 1, right.len() == 1);
@@ -141,7 +147,8 @@ fn matmul(call: &Call<'_>) -> Result<Vec<ValueType>, String> {
     if !right_vector {
         shape.push(right_matrix[1]);
     }
-    one(x.dtype, shape)
+    // A constant operand takes the type of the other.
+    one(if fixed("x") { y.dtype } else { x.dtype }, shape)
 }
 
 /// Numbers the letters of an einsum term list in order of appearance, so that equations that differ in letters
