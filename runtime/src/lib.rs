@@ -4,10 +4,16 @@
 //! and plans its buffers once; [`Executable::run`] then computes outputs from inputs, in f32 throughout or with
 //! every value rounded to the type the program declares ([`Arithmetic`]).
 
+#![allow(dead_code)]
+
+mod buffer;
 mod engine;
 mod error;
 mod executable;
+mod half_values;
+mod math;
 mod options;
+mod team;
 mod tensor;
 
 pub use engine::{Engine, EngineDescription};
