@@ -259,7 +259,11 @@ pub fn files(root: &std::path::Path) -> BTreeMap<String, Vec<u8>> {
         for entry in std::fs::read_dir(root).unwrap() {
             let entry = entry.unwrap();
             let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-            if entry.file_type().unwrap().is_dir() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_symlink() {
+                let target = std::fs::read_link(entry.path()).unwrap();
+                files.insert(name, target.into_os_string().into_encoded_bytes());
+            } else if kind.is_dir() {
                 gather(&entry.path(), &format!("{name}/"), files);
             } else {
                 files.insert(name, std::fs::read(entry.path()).unwrap());
