@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Faults;
 use crate::blob::format::RECORD_LEN;
 use crate::blob::read::{BlobFile, Record};
+use crate::error::ReadError;
 use crate::package::Package;
 
 pub(super) fn check(package: &Package, faults: &mut Faults) {
@@ -51,7 +52,11 @@ fn walk(file: &BlobFile, records: &mut BTreeMap<u64, Record>, faults: &mut Fault
                 records.insert(record.offset, record);
             }
             Err(error) => {
-                faults.add(file.name(), format!("after {found} blobs: {error}"));
+                let reason = match error {
+                    ReadError::Blob { offset, reason, .. } => format!("byte {offset}: {reason}"),
+                    other => other.to_string(),
+                };
+                faults.add(file.name(), format!("after {found} blobs: {reason}"));
                 return;
             }
         }
