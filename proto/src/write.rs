@@ -91,7 +91,7 @@ pub struct Written {
 /// refuses. Nothing is left behind then, and what stood at `path` stands there still.
 pub fn write(path: &Path, model: &Model, options: &WriteOptions<'_>) -> Result<Written, WriteError> {
     atomic::check_target(path, options.overwrite)?;
-    let mut encoded = encode(model)?;
+    let mut encoded = encode(model, pieces::threads(options.threads))?;
     let staging = Staging::create(path)?;
     let mut output = Output {
         root: staging.directory(),

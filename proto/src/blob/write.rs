@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use corer_mil::{WeightError, WeightSource};
 
 use super::format::{BlobType, HEADER_LEN, RECORD_LEN, SENTINEL, VERSION, align, padding_bits};
+use crate::pieces;
 
 /// Bytes to be stored: a lazy weight or an inline value's bytes.
 #[derive(Clone, Copy, Debug)]
@@ -78,14 +79,25 @@ pub(crate) struct SourceFault {
 }
 
 /// A weight file to be.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Layout<'a> {
+    threads: usize,
     segments: Vec<Segment<'a>>,
     by_size: HashMap<(BlobType, u64), Vec<usize>>,
     shared: u64,
 }
 
 impl<'a> Layout<'a> {
+    /// An empty file; `threads` compare weights that may be alike.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self {
+            threads,
+            segments: Vec::new(),
+            by_size: HashMap::new(),
+            shared: 0,
+        }
+    }
+
     /// Finds a place for `count` elements of type `ty`, the place of an identical weight if there is one, and gives
     /// the offset of its record.
     pub(crate) fn place(
@@ -120,7 +132,7 @@ impl<'a> Layout<'a> {
                         *known.fingerprint.insert(theirs)
                     }
                 };
-                mine == theirs && equal(&known.source, &source).map_err(fault)?
+                mine == theirs && equal(&known.source, &source, self.threads).map_err(fault)?
             };
             if same {
                 self.shared += 1;
@@ -269,8 +281,6 @@ struct Fingerprint([u64; 4]);
 
 /// Bytes per sample; a multiple of every element size.
 const SAMPLE: u64 = 512;
-/// Bytes compared at a time.
-const COMPARE: usize = 256 << 10;
 
 impl Fingerprint {
     fn of(source: &Source<'_>) -> Result<Self, WeightError> {
@@ -293,21 +303,19 @@ impl Fingerprint {
 }
 
 /// Whether two sources of equal length hold the same bytes.
-fn equal(a: &Source<'_>, b: &Source<'_>) -> Result<bool, WeightError> {
-    let len = a.byte_len();
-    let room = usize::try_from(len).unwrap_or(COMPARE).min(COMPARE);
-    let (mut left, mut right) = (vec![0; room], vec![0; room]);
-    let mut offset = 0;
-    while offset < len {
-        let size = usize::try_from(len - offset).unwrap_or(COMPARE).min(COMPARE);
-        a.read_at(offset, &mut left[..size])?;
-        b.read_at(offset, &mut right[..size])?;
-        if left[..size] != right[..size] {
-            return Ok(false);
-        }
-        offset += size as u64;
+fn equal(a: &Source<'_>, b: &Source<'_>, threads: usize) -> Result<bool, WeightError> {
+    // `None` stands for a difference.
+    let compared = pieces::for_each(a.byte_len(), threads, |offset, left| {
+        let mut right = vec![0; left.len()];
+        a.read_at(offset, left).map_err(Some)?;
+        b.read_at(offset, &mut right).map_err(Some)?;
+        if *left == right { Ok(()) } else { Err(None) }
+    });
+    match compared {
+        Ok(_) => Ok(true),
+        Err(None) => Ok(false),
+        Err(Some(error)) => Err(error),
     }
-    Ok(true)
 }
 
 #[cfg(test)]
@@ -331,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_worked_example_of_the_format() {
-        let mut layout = Layout::default();
+        let mut layout = Layout::new(2);
         assert_eq!(place(&mut layout, BlobType::Fp16, 10, &[7; 20]), 64);
         assert_eq!(place(&mut layout, BlobType::Int4, 3, &[1, 2]), 192);
         let bytes = whole(&layout);
@@ -347,7 +355,7 @@ mod tests {
     fn pieces_of_any_size_make_the_same_file() {
         let first: Vec<u8> = (0..=255).cycle().take(1000).collect();
         let weight = MemoryWeight(first.iter().rev().copied().collect());
-        let mut layout = Layout::default();
+        let mut layout = Layout::new(2);
         place(&mut layout, BlobType::UInt8, 1000, &first);
         layout
             .place(BlobType::Fp32, 250, Source::Weight(&weight), || "w".into())
@@ -370,7 +378,7 @@ mod tests {
         let mut near = zeros.clone();
         near[3100] = 1; // between the samples, so only the full comparison sees it
         let weight = MemoryWeight(zeros.clone());
-        let mut layout = Layout::default();
+        let mut layout = Layout::new(2);
         let first = place(&mut layout, BlobType::UInt8, 5000, &zeros);
         let other = place(&mut layout, BlobType::UInt8, 5000, &near);
         assert_ne!(first, other);
@@ -385,8 +393,21 @@ mod tests {
     }
 
     #[test]
+    fn large_weights_are_compared_to_the_last_byte() {
+        let one = vec![5u8; (3 << 20) + 7];
+        let mut other = one.clone();
+        let at = (2 << 20) + 600_001;
+        other[at] = 6;
+        for threads in [1, 3] {
+            let (a, b, c) = (Source::Bytes(&one), Source::Bytes(&other), Source::Bytes(&one));
+            assert!(equal(&a, &c, threads).unwrap());
+            assert!(!equal(&a, &b, threads).unwrap());
+        }
+    }
+
+    #[test]
     fn what_is_laid_out_reads_back() {
-        let mut layout = Layout::default();
+        let mut layout = Layout::new(2);
         let data: Vec<Vec<u8>> = (0..40usize).map(|n| vec![n as u8; n * 7]).collect();
         let offsets: Vec<u64> = data
             .iter()

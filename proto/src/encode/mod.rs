@@ -22,9 +22,9 @@ pub(crate) struct Encoded<'a> {
     pub(crate) weights: Layout<'a>,
 }
 
-/// Encodes `model`, whose weights stay where they are.
-pub(crate) fn encode(model: &Model) -> Result<Encoded<'_>, WriteError> {
-    let mut weights = Layout::default();
+/// Encodes `model`, whose weights stay where they are; `threads` compare those that may be alike.
+pub(crate) fn encode(model: &Model, threads: usize) -> Result<Encoded<'_>, WriteError> {
+    let mut weights = Layout::new(threads);
     let description = description::description(&model.description)?;
     let program = program::program(&model.program, model.specification_version, &mut weights)?;
     let message = messages::Model {
