@@ -13,8 +13,14 @@ const MEANINGS: &[(&str, &str)] = &[
     ("input_ids", "Token ids, padded to the sequence length"),
     ("attention_mask", "1 for tokens, 0 for padding"),
     ("token_type_ids", "0 for the first text, 1 for the second"),
-    ("last_hidden_state", "One vector per token (batch, tokens, channels)"),
-    ("pooler_output", "The first token's vector through the pooler (batch, channels)"),
+    (
+        "last_hidden_state",
+        "One vector per token (batch, tokens, channels)",
+    ),
+    (
+        "pooler_output",
+        "The first token's vector through the pooler (batch, channels)",
+    ),
     ("logits", "Unnormalised scores"),
     ("start_logits", "Unnormalised scores of the answer's first token"),
     ("end_logits", "Unnormalised scores of the answer's last token"),
@@ -38,12 +44,17 @@ pub(crate) fn model(
         .flat_map(|operation| &operation.outputs)
         .map(|output| (output.name.as_str(), &output.ty))
         .collect();
-    let mut description = Description { metadata, ..Description::default() };
+    let mut description = Description {
+        metadata,
+        ..Description::default()
+    };
     for input in &function.inputs {
         description.inputs.push(feature(&input.name, &input.ty)?);
     }
     for name in function.body().into_iter().flat_map(|block| &block.outputs) {
-        let ty = types.get(name.as_str()).ok_or_else(|| unknown(name, "was never written"))?;
+        let ty = types
+            .get(name.as_str())
+            .ok_or_else(|| unknown(name, "was never written"))?;
         description.outputs.push(feature(name, ty)?);
     }
     if let Some(classifier) = classifier {
@@ -54,7 +65,11 @@ pub(crate) fn model(
         functions: BTreeMap::from([("main".to_owned(), function)]),
         attributes: BTreeMap::<String, Value>::new(),
     };
-    Ok(Model { specification_version: opset.specification_version(), description, program })
+    Ok(Model {
+        specification_version: opset.specification_version(),
+        description,
+        program,
+    })
 }
 
 fn feature(name: &str, ty: &ValueType) -> Result<Feature, ConvertError> {
@@ -63,10 +78,14 @@ fn feature(name: &str, ty: &ValueType) -> Result<Feature, ConvertError> {
         ValueType::Tensor(tensor) => {
             let dtype = ArrayType::from_data_type(tensor.dtype)
                 .ok_or_else(|| unknown(name, &format!("{} is no multi-array type", tensor.dtype)))?;
-            let shape = tensor.known_shape().ok_or_else(|| unknown(name, "has no fixed shape"))?;
+            let shape = tensor
+                .known_shape()
+                .ok_or_else(|| unknown(name, "has no fixed shape"))?;
             return Ok(described(Feature::multi_array(name, dtype, shape)));
         }
-        ValueType::Dictionary(..) => FeatureType::Dictionary { key: LabelType::String },
+        ValueType::Dictionary(..) => FeatureType::Dictionary {
+            key: LabelType::String,
+        },
         other => return Err(unknown(name, &format!("{other} can't be a feature"))),
     };
     Ok(described(Feature::new(name, ty)))
@@ -80,5 +99,9 @@ fn described(mut feature: Feature) -> Feature {
 }
 
 fn unknown(name: &str, reason: &str) -> ConvertError {
-    ConvertError::Lowering { scope: name.into(), op: "feature".into(), reason: reason.into() }
+    ConvertError::Lowering {
+        scope: name.into(),
+        op: "feature".into(),
+        reason: reason.into(),
+    }
 }

@@ -63,7 +63,11 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
         layout: request.layout,
         dtype,
         output_dtype: output_dtype(request, dtype)?,
-        overflow: if request.saturate { Overflow::Saturate } else { Overflow::Error },
+        overflow: if request.saturate {
+            Overflow::Saturate
+        } else {
+            Overflow::Error
+        },
     };
     let classifier = classifier(request, &imported)?;
     let function = lower::lower(&imported.graph, settings, classifier.as_ref())?;
@@ -80,7 +84,12 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
 }
 
 fn output_dtype(request: &Request, dtype: DataType) -> Result<DataType, ConvertError> {
-    let refuse = |flag, reason: &str| Err(ConvertError::Request { flag, reason: reason.into() });
+    let refuse = |flag, reason: &str| {
+        Err(ConvertError::Request {
+            flag,
+            reason: reason.into(),
+        })
+    };
     if request.target.opset() < corer_mil::Opset::CoreMl6 {
         return refuse("--target", "ios16 or newer is needed (fp16 inputs and outputs)");
     }
@@ -95,9 +104,17 @@ fn classifier(request: &Request, imported: &frontend::Imported) -> Result<Option
     if !request.classifier {
         return Ok(None);
     }
-    let refuse = |reason: String| Err(ConvertError::Request { flag: "--classifier", reason });
+    let refuse = |reason: String| {
+        Err(ConvertError::Request {
+            flag: "--classifier",
+            reason,
+        })
+    };
     if imported.task != Task::SequenceClassification {
-        return refuse(format!("needs a sequence classification head, this is {}", imported.task.name()));
+        return refuse(format!(
+            "needs a sequence classification head, this is {}",
+            imported.task.name()
+        ));
     }
     if imported.labels.is_empty() {
         return refuse("needs class names, and config.json has no id2label".into());
@@ -105,12 +122,20 @@ fn classifier(request: &Request, imported: &frontend::Imported) -> Result<Option
     if request.batch_size != 1 {
         return refuse("takes one input at a time (--batch-size 1)".into());
     }
-    Ok(Some(Classifier { label: "classLabel".into(), classes: imported.labels.clone() }))
+    Ok(Some(Classifier {
+        label: "classLabel".into(),
+        classes: imported.labels.clone(),
+    }))
 }
 
 fn metadata(request: &Request, checkpoint: &Checkpoint, task: Task) -> Metadata {
     let text = |key: &str| {
-        checkpoint.config.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+        checkpoint
+            .config
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
     let name = text("_name_or_path");
     let model = if name.is_empty() { "BERT".to_owned() } else { name };

@@ -17,7 +17,9 @@ const HEADS: &[&str] = &[
 ];
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/bert-tiny").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures/bert-tiny")
+        .join(name)
 }
 
 fn request(name: &str) -> Request {
@@ -27,13 +29,20 @@ fn request(name: &str) -> Request {
 }
 
 fn operations(conversion: &Conversion) -> &[Operation] {
-    &conversion.model.program.functions["main"].body().expect("a body").operations
+    &conversion.model.program.functions["main"]
+        .body()
+        .expect("a body")
+        .operations
 }
 
 fn every_ane_package(mut judge: impl FnMut(&str, &Conversion)) {
     for head in HEADS {
         for attention in [AttentionForm::Packed, AttentionForm::Split] {
-            let conversion = convert(&Request { attention, ..request(head) }).expect("converts");
+            let conversion = convert(&Request {
+                attention,
+                ..request(head)
+            })
+            .expect("converts");
             judge(&format!("{head} {}", attention.name()), &conversion);
         }
     }
@@ -44,29 +53,53 @@ fn dtype(ty: &ValueType) -> Option<DataType> {
 }
 
 /// The constant bound to a parameter.
-fn constant<'a>(all: &'a [Operation], operation: &'a Operation, parameter: &str) -> Option<&'a corer_mil::Value> {
+fn constant<'a>(
+    all: &'a [Operation],
+    operation: &'a Operation,
+    parameter: &str,
+) -> Option<&'a corer_mil::Value> {
     match operation.inputs.get(parameter)?.first()? {
         Binding::Value(value) => Some(value),
-        Binding::Name(name) => {
-            all.iter().find(|other| other.outputs.iter().any(|output| output.name == *name))?.const_value()
-        }
+        Binding::Name(name) => all
+            .iter()
+            .find(|other| other.outputs.iter().any(|output| output.name == *name))?
+            .const_value(),
     }
 }
 
 fn ints(all: &[Operation], operation: &Operation, parameter: &str) -> Vec<i64> {
-    constant(all, operation, parameter).and_then(corer_mil::Value::as_ints).unwrap_or_default()
+    constant(all, operation, parameter)
+        .and_then(corer_mil::Value::as_ints)
+        .unwrap_or_default()
 }
 
 #[test]
 fn nothing_is_fp32_or_int32_but_constants_of_shape() {
     every_ane_package(|name, conversion| {
-        for operation in operations(conversion).iter().filter(|operation| operation.op != "const") {
+        for operation in operations(conversion)
+            .iter()
+            .filter(|operation| operation.op != "const")
+        {
             for output in &operation.outputs {
-                assert_eq!(dtype(&output.ty), Some(DataType::Fp16), "{name}: {} makes {}", operation.op, output.ty);
+                assert_eq!(
+                    dtype(&output.ty),
+                    Some(DataType::Fp16),
+                    "{name}: {} makes {}",
+                    operation.op,
+                    output.ty
+                );
             }
         }
-        for operation in operations(conversion).iter().filter(|operation| operation.op == "const") {
-            assert_ne!(dtype(&operation.outputs[0].ty), Some(DataType::Fp32), "{name}: {}", operation.name());
+        for operation in operations(conversion)
+            .iter()
+            .filter(|operation| operation.op == "const")
+        {
+            assert_ne!(
+                dtype(&operation.outputs[0].ty),
+                Some(DataType::Fp32),
+                "{name}: {}",
+                operation.name()
+            );
         }
     });
 }
@@ -74,15 +107,27 @@ fn nothing_is_fp32_or_int32_but_constants_of_shape() {
 #[test]
 fn integers_are_met_only_in_the_prefix() {
     every_ane_package(|name, conversion| {
-        let inputs: Vec<&str> =
-            conversion.model.program.functions["main"].inputs.iter().map(|input| input.name.as_str()).collect();
+        let inputs: Vec<&str> = conversion.model.program.functions["main"]
+            .inputs
+            .iter()
+            .map(|input| input.name.as_str())
+            .collect();
         let takes_integers = |operation: &Operation| {
-            operation.inputs.values().flatten().any(
-                |binding| matches!(binding, Binding::Name(name) if inputs.contains(&name.as_str())),
-            )
+            operation
+                .inputs
+                .values()
+                .flatten()
+                .any(|binding| matches!(binding, Binding::Name(name) if inputs.contains(&name.as_str())))
         };
-        for operation in operations(conversion).iter().filter(|operation| takes_integers(operation)) {
-            assert!(["gather", "cast"].contains(&operation.op.as_str()), "{name}: {} takes an input", operation.op);
+        for operation in operations(conversion)
+            .iter()
+            .filter(|operation| takes_integers(operation))
+        {
+            assert!(
+                ["gather", "cast"].contains(&operation.op.as_str()),
+                "{name}: {} takes an input",
+                operation.op
+            );
         }
     });
 }
@@ -116,21 +161,30 @@ fn one_transpose_leads_in_one_per_layer_and_one_out_per_token_output() {
             .filter(|output| matches!(&output.ty, corer_proto::FeatureType::MultiArray { shape, .. } if shape.len() == 3))
             .count();
         assert_eq!(count("transpose"), 1 + layers + token_outputs, "{name}");
-        let masked = all.iter().filter(|operation| operation.name().ends_with("_masked") && operation.op == "add");
-        let attention_masks = masked.filter(|operation| operation.name().contains("attention")).count();
+        let masked = all
+            .iter()
+            .filter(|operation| operation.name().ends_with("_masked") && operation.op == "add");
+        let attention_masks = masked
+            .filter(|operation| operation.name().contains("attention"))
+            .count();
         assert_eq!(attention_masks, layers, "{name}: one mask add per layer");
     });
 }
 
 #[test]
 fn the_packed_attention_block_is_thirteen_operations() {
-    let conversion = convert(&Request { attention: AttentionForm::Packed, ..request("feature-extraction") })
-        .expect("converts");
+    let conversion = convert(&Request {
+        attention: AttentionForm::Packed,
+        ..request("feature-extraction")
+    })
+    .expect("converts");
     let block = operations(&conversion)
         .iter()
         .filter(|operation| operation.op != "const")
         .filter(|operation| operation.name().starts_with("encoder_layer_0_attention"))
-        .filter(|operation| !["add", "layer_norm"].contains(&operation.op.as_str()) || operation.name().contains("masked"));
+        .filter(|operation| {
+            !["add", "layer_norm"].contains(&operation.op.as_str()) || operation.name().contains("masked")
+        });
     assert_eq!(block.count(), 13);
 }
 
@@ -141,13 +195,20 @@ fn nothing_is_cut_along_the_last_axis_from_the_middle() {
         for operation in all {
             let x = operation.inputs.get("x").and_then(|bindings| bindings.first());
             let Some(Binding::Name(source)) = x else { continue };
-            let maker = all.iter().find(|other| other.outputs.iter().any(|output| output.name == *source));
+            let maker = all
+                .iter()
+                .find(|other| other.outputs.iter().any(|output| output.name == *source));
             let rank = maker
                 .and_then(|maker| maker.outputs[0].ty.as_tensor())
                 .map_or(0, corer_mil::TensorType::rank);
             match operation.op.as_str() {
                 "slice_by_index" => {
-                    assert_eq!(ints(all, operation, "begin").last(), Some(&0), "{name}: {}", operation.name());
+                    assert_eq!(
+                        ints(all, operation, "begin").last(),
+                        Some(&0),
+                        "{name}: {}",
+                        operation.name()
+                    );
                 }
                 "split" => assert_ne!(ints(all, operation, "axis"), [rank as i64 - 1], "{name}"),
                 _ => {}
@@ -167,11 +228,18 @@ fn auto_takes_heads_apart_only_when_their_scores_pass_two_mebibytes() {
 fn the_mask_and_every_epsilon_survive_fp16() {
     every_ane_package(|name, conversion| {
         let all = operations(conversion);
-        let mask = all.iter().find(|operation| operation.name() == "attention_mask_scale").expect("a mask");
-        let factor = constant(all, mask, "y").and_then(corer_mil::Value::as_float).expect("a factor");
+        let mask = all
+            .iter()
+            .find(|operation| operation.name() == "attention_mask_scale")
+            .expect("a mask");
+        let factor = constant(all, mask, "y")
+            .and_then(corer_mil::Value::as_float)
+            .expect("a factor");
         assert_eq!(factor, 1e4, "{name}");
         for norm in all.iter().filter(|operation| operation.op == "layer_norm") {
-            let epsilon = constant(all, norm, "epsilon").and_then(corer_mil::Value::as_float).expect("an epsilon");
+            let epsilon = constant(all, norm, "epsilon")
+                .and_then(corer_mil::Value::as_float)
+                .expect("an epsilon");
             assert!(epsilon > 0.0 && epsilon <= 1e-4, "{name}: epsilon {epsilon}");
         }
     });
@@ -180,7 +248,11 @@ fn the_mask_and_every_epsilon_survive_fp16() {
 #[test]
 fn the_standard_layout_uses_fused_attention_where_the_opset_has_it() {
     for (target, fused) in [(Target::Ios17, 0), (Target::Ios18, 2)] {
-        let request = Request { target, layout: Layout::Standard, ..request("feature-extraction") };
+        let request = Request {
+            target,
+            layout: Layout::Standard,
+            ..request("feature-extraction")
+        };
         let conversion = convert(&request).expect("converts");
         let count = operations(&conversion)
             .iter()
@@ -193,7 +265,11 @@ fn the_standard_layout_uses_fused_attention_where_the_opset_has_it() {
 #[test]
 fn fp32_packages_hold_no_fp16_at_all() {
     for layout in [Layout::Ane, Layout::Standard] {
-        let request = Request { precision: Precision::Fp32, layout, ..request("sentence-mean") };
+        let request = Request {
+            precision: Precision::Fp32,
+            layout,
+            ..request("sentence-mean")
+        };
         let conversion = convert(&request).expect("converts");
         for operation in operations(&conversion) {
             for output in &operation.outputs {
@@ -205,9 +281,15 @@ fn fp32_packages_hold_no_fp16_at_all() {
 
 #[test]
 fn absent_token_types_become_part_of_the_position_table() {
-    let request = Request { token_types: false, ..request("feature-extraction") };
+    let request = Request {
+        token_types: false,
+        ..request("feature-extraction")
+    };
     let conversion = convert(&request).expect("converts");
-    let gathers = operations(&conversion).iter().filter(|operation| operation.op == "gather").count();
+    let gathers = operations(&conversion)
+        .iter()
+        .filter(|operation| operation.op == "gather")
+        .count();
     assert_eq!(gathers, 1);
     assert_eq!(conversion.model.description.inputs.len(), 2);
 }

@@ -8,7 +8,9 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/bert-tiny").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures/bert-tiny")
+        .join(name)
 }
 
 /// A copy of a fixture with its configuration and its tensors changed.
@@ -19,14 +21,18 @@ fn changed(
 ) -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a directory");
     let mut config: Value =
-        serde_json::from_slice(&fs::read(fixture(name).join("config.json")).expect("readable")).expect("JSON");
+        serde_json::from_slice(&fs::read(fixture(name).join("config.json")).expect("readable"))
+            .expect("JSON");
     configure(&mut config);
     fs::write(directory.path().join("config.json"), config.to_string()).expect("writable");
     let bytes = fs::read(fixture(name).join("model.safetensors")).expect("readable");
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let kept = tensors.iter().filter_map(|(name, view)| Some((rename(name)?, view)));
+    let kept = tensors
+        .iter()
+        .filter_map(|(name, view)| Some((rename(name)?, view)));
     let kept: Vec<_> = kept.collect();
-    safetensors::serialize_to_file(kept, None, &directory.path().join("model.safetensors")).expect("writable");
+    safetensors::serialize_to_file(kept, None, &directory.path().join("model.safetensors"))
+        .expect("writable");
     directory
 }
 
@@ -43,37 +49,65 @@ fn same(name: &str) -> Option<String> {
 
 #[test]
 fn missing_and_left_over_tensors_are_told_together_with_near_names() {
-    let rename = |name: &str| {
-        Some(name.replace("layer.0.attention.self.query", "layer.0.attention.self.qury"))
-    };
+    let rename =
+        |name: &str| Some(name.replace("layer.0.attention.self.query", "layer.0.attention.self.qury"));
     let directory = changed("feature-extraction", |_| {}, rename);
     let error = error(directory.path(), |_| {});
-    let ConvertError::Tensors(mismatch) = &error else { panic!("{error}") };
+    let ConvertError::Tensors(mismatch) = &error else {
+        panic!("{error}")
+    };
     assert_eq!(mismatch.missing.len(), 2);
     let (name, shape, near) = &mismatch.missing[0];
     assert_eq!(name, "encoder.layer.0.attention.self.query.weight");
     assert_eq!(shape, &[64, 64]);
-    assert!(near.iter().any(|near| near == "encoder.layer.0.attention.self.qury.weight"), "{near:?}");
+    assert!(
+        near.iter()
+            .any(|near| near == "encoder.layer.0.attention.self.qury.weight"),
+        "{near:?}"
+    );
     assert_eq!(mismatch.extra.len(), 2);
     let text = error.to_string();
-    assert!(text.contains("missing (2)") && text.contains("not used (2)"), "{text}");
+    assert!(
+        text.contains("missing (2)") && text.contains("not used (2)"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_configuration_with_fewer_layers_than_the_weights_is_another_model() {
-    let directory = changed("feature-extraction", |config| config["num_hidden_layers"] = json!(1), same);
-    let ConvertError::Tensors(mismatch) = error(directory.path(), |_| {}) else { panic!("tensors") };
+    let directory = changed(
+        "feature-extraction",
+        |config| config["num_hidden_layers"] = json!(1),
+        same,
+    );
+    let ConvertError::Tensors(mismatch) = error(directory.path(), |_| {}) else {
+        panic!("tensors")
+    };
     assert!(mismatch.missing.is_empty());
-    assert!(mismatch.extra.iter().all(|name| name.starts_with("encoder.layer.1.")));
+    assert!(
+        mismatch
+            .extra
+            .iter()
+            .all(|name| name.starts_with("encoder.layer.1."))
+    );
 }
 
 #[test]
 fn a_configuration_with_other_sizes_names_every_tensor_of_another_shape() {
-    let directory = changed("feature-extraction", |config| config["intermediate_size"] = json!(100), same);
+    let directory = changed(
+        "feature-extraction",
+        |config| config["intermediate_size"] = json!(100),
+        same,
+    );
     let error = error(directory.path(), |_| {});
-    let ConvertError::Tensors(mismatch) = &error else { panic!("{error}") };
+    let ConvertError::Tensors(mismatch) = &error else {
+        panic!("{error}")
+    };
     assert_eq!(mismatch.misshapen.len(), 2 * 3);
-    assert!(error.to_string().contains("config.json makes it [100, 64]"), "{error}");
+    assert!(
+        error.to_string().contains("config.json makes it [100, 64]"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -87,7 +121,10 @@ fn another_architecture_is_refused_with_those_supported() {
         same,
     );
     let text = error(directory.path(), |_| {}).to_string();
-    assert!(text.contains("GPT2LMHeadModel") && text.contains("BertForTokenClassification"), "{text}");
+    assert!(
+        text.contains("GPT2LMHeadModel") && text.contains("BertForTokenClassification"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -106,22 +143,38 @@ fn impossible_numbers_are_refused_by_key() {
     for (key, value, reason) in cases {
         let directory = changed("feature-extraction", |config| config[key] = value, same);
         let text = error(directory.path(), |_| {}).to_string();
-        assert!(text.contains("config.json") && text.contains(reason), "{key}: {text}");
+        assert!(
+            text.contains("config.json") && text.contains(reason),
+            "{key}: {text}"
+        );
     }
 }
 
 #[test]
 fn a_length_beyond_the_position_table_is_refused() {
-    let text = error(&fixture("feature-extraction"), |request| request.sequence_length = 4096).to_string();
-    assert!(text.contains("--sequence-length") && text.contains("max_position_embeddings"), "{text}");
-    let text = error(&fixture("feature-extraction"), |request| request.sequence_length = 0).to_string();
+    let text = error(&fixture("feature-extraction"), |request| {
+        request.sequence_length = 4096
+    })
+    .to_string();
+    assert!(
+        text.contains("--sequence-length") && text.contains("max_position_embeddings"),
+        "{text}"
+    );
+    let text = error(&fixture("feature-extraction"), |request| {
+        request.sequence_length = 0
+    })
+    .to_string();
     assert!(text.contains("--sequence-length"), "{text}");
 }
 
 #[test]
 fn a_head_the_checkpoint_does_not_have_is_missing_by_name() {
-    let error = error(&fixture("feature-extraction"), |request| request.task = Task::QuestionAnswering);
-    let ConvertError::Tensors(mismatch) = &error else { panic!("{error}") };
+    let error = error(&fixture("feature-extraction"), |request| {
+        request.task = Task::QuestionAnswering
+    });
+    let ConvertError::Tensors(mismatch) = &error else {
+        panic!("{error}")
+    };
     let names: Vec<_> = mismatch.missing.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names, ["qa_outputs.weight", "qa_outputs.bias"]);
 }

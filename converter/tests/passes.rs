@@ -22,9 +22,17 @@ fn weight(graph: &mut Graph, name: &str, shape: &[u64]) -> ValueId {
 
 fn mask(graph: &mut Graph, factor: f64, dims: [i64; 2]) -> ValueId {
     let mut value = graph.input("attention_mask", Kind::Int, known(&[1, TOKENS]));
-    let steps = [Op::ToFloat, Op::Unsqueeze(dims[0]), Op::Unsqueeze(dims[1]), Op::RsubScalar(1.0), Op::MulScalar(factor)];
+    let steps = [
+        Op::ToFloat,
+        Op::Unsqueeze(dims[0]),
+        Op::Unsqueeze(dims[1]),
+        Op::RsubScalar(1.0),
+        Op::MulScalar(factor),
+    ];
     for (index, op) in steps.into_iter().enumerate() {
-        value = graph.push(&format!("mask.{index}"), op, vec![value]).expect("fits");
+        value = graph
+            .push(&format!("mask.{index}"), op, vec![value])
+            .expect("fits");
     }
     value
 }
@@ -37,7 +45,11 @@ fn attention(graph: &mut Graph, mask: ValueId, swap: Op) -> ValueId {
         let matrix = weight(graph, &format!("{name}.weight"), &[WIDTH, WIDTH]);
         let bias = weight(graph, &format!("{name}.bias"), &[WIDTH]);
         let projected = graph.push(name, Op::Linear, vec![x, matrix, bias]).expect("fits");
-        let sizes = if swap == Op::Transpose(1, 2) { vec![1, -1, HEADS, 3] } else { vec![1, HEADS, -1, 3] };
+        let sizes = if swap == Op::Transpose(1, 2) {
+            vec![1, -1, HEADS, 3]
+        } else {
+            vec![1, HEADS, -1, 3]
+        };
         let viewed = graph.push(name, Op::View(sizes), vec![projected]).expect("fits");
         arguments.push(if swap == Op::Transpose(1, 2) {
             graph.push(name, swap.clone(), vec![viewed]).expect("fits")
@@ -46,17 +58,27 @@ fn attention(graph: &mut Graph, mask: ValueId, swap: Op) -> ValueId {
         });
     }
     arguments.push(mask);
-    let context =
-        graph.push("sdpa", Op::ScaledDotProductAttention { scale: None }, arguments).expect("fits");
-    let context = graph.push("merge", Op::Transpose(1, 2), vec![context]).expect("fits");
-    let context = graph.push("view", Op::View(vec![1, -1, 6]), vec![context]).expect("fits");
+    let context = graph
+        .push("sdpa", Op::ScaledDotProductAttention { scale: None }, arguments)
+        .expect("fits");
+    let context = graph
+        .push("merge", Op::Transpose(1, 2), vec![context])
+        .expect("fits");
+    let context = graph
+        .push("view", Op::View(vec![1, -1, 6]), vec![context])
+        .expect("fits");
     let matrix = weight(graph, "output.weight", &[WIDTH, WIDTH]);
-    graph.push("output", Op::Linear, vec![context, matrix]).expect("fits")
+    graph
+        .push("output", Op::Linear, vec![context, matrix])
+        .expect("fits")
 }
 
 fn run(graph: &mut Graph, layout: Layout, form: AttentionForm) -> Vec<(&'static str, usize)> {
     let reports = passes::run(graph, layout, form).expect("passes");
-    reports.into_iter().map(|report| (report.name, report.rewrites)).collect()
+    reports
+        .into_iter()
+        .map(|report| (report.name, report.rewrites))
+        .collect()
 }
 
 fn rewrites(reports: &[(&'static str, usize)], name: &str) -> usize {
@@ -69,7 +91,13 @@ fn a_padding_mask_is_found_whatever_its_lowest_number() {
         let mut graph = Graph::default();
         let value = mask(&mut graph, factor, [1, 2]);
         graph.outputs.push(("mask".into(), value));
-        assert_eq!(rewrites(&run(&mut graph, Layout::Standard, AttentionForm::Auto), "lift-padding-mask"), 1);
+        assert_eq!(
+            rewrites(
+                &run(&mut graph, Layout::Standard, AttentionForm::Auto),
+                "lift-padding-mask"
+            ),
+            1
+        );
         assert_eq!(graph.nodes.len(), 1);
         assert_eq!(graph.nodes[0].op, Op::PaddingMask);
     }
@@ -80,7 +108,13 @@ fn a_scaled_difference_that_is_no_mask_is_left_alone() {
     let mut graph = Graph::default();
     let value = mask(&mut graph, -2.0, [1, 2]);
     graph.outputs.push(("mask".into(), value));
-    assert_eq!(rewrites(&run(&mut graph, Layout::Standard, AttentionForm::Auto), "lift-padding-mask"), 0);
+    assert_eq!(
+        rewrites(
+            &run(&mut graph, Layout::Standard, AttentionForm::Auto),
+            "lift-padding-mask"
+        ),
+        0
+    );
     assert_eq!(graph.nodes.len(), 5);
 }
 
@@ -91,7 +125,13 @@ fn attention_is_lifted_only_when_heads_are_split_by_a_transpose() {
         let mask = mask(&mut graph, -1e9, [1, 2]);
         let output = attention(&mut graph, mask, swap);
         graph.outputs.push(("y".into(), output));
-        assert_eq!(rewrites(&run(&mut graph, Layout::Standard, AttentionForm::Auto), "lift-attention"), expected);
+        assert_eq!(
+            rewrites(
+                &run(&mut graph, Layout::Standard, AttentionForm::Auto),
+                "lift-attention"
+            ),
+            expected
+        );
     }
 }
 
@@ -104,10 +144,19 @@ fn weights_after(form: AttentionForm) -> (AttentionLayout, f64, Vec<Vec<f32>>) {
     run(&mut graph, Layout::Ane, form);
     let linears = graph.nodes.iter().filter(|node| node.op == Op::Linear);
     let weights = linears
-        .map(|node| graph.as_weight(node.inputs[1]).expect("a weight").read_f32().expect("readable"))
+        .map(|node| {
+            graph
+                .as_weight(node.inputs[1])
+                .expect("a weight")
+                .read_f32()
+                .expect("readable")
+        })
         .collect();
-    let Some(Op::Attention { layout, scale, .. }) =
-        graph.nodes.iter().map(|node| &node.op).find(|op| matches!(op, Op::Attention { .. }))
+    let Some(Op::Attention { layout, scale, .. }) = graph
+        .nodes
+        .iter()
+        .map(|node| &node.op)
+        .find(|op| matches!(op, Op::Attention { .. }))
     else {
         panic!("no attention")
     };
@@ -125,7 +174,11 @@ fn packed_attention_interleaves_rows_before_and_columns_after() {
     for row in 0..6 {
         for column in 0..6 {
             let at = row * 6 + column;
-            assert_eq!(weights[0][at], (ORDER[row] * 6 + column) as f32 * root, "query, scaled");
+            assert_eq!(
+                weights[0][at],
+                (ORDER[row] * 6 + column) as f32 * root,
+                "query, scaled"
+            );
             assert_eq!(weights[1][at], (ORDER[row] * 6 + column) as f32, "key");
             assert_eq!(weights[2][at], (ORDER[row] * 6 + column) as f32, "value");
             assert_eq!(weights[3][at], (row * 6 + ORDER[column]) as f32, "output");
@@ -149,7 +202,12 @@ fn a_query_that_is_also_an_output_keeps_its_weights() {
     let mut graph = Graph::default();
     let mask = mask(&mut graph, -1e9, [1, 2]);
     let output = attention(&mut graph, mask, Op::Transpose(1, 2));
-    let query = graph.nodes.iter().find(|node| node.scope == "query" && node.op == Op::Linear).expect("a query").output;
+    let query = graph
+        .nodes
+        .iter()
+        .find(|node| node.scope == "query" && node.op == Op::Linear)
+        .expect("a query")
+        .output;
     graph.outputs.push(("y".into(), output));
     graph.outputs.push(("query".into(), query));
     let reports = run(&mut graph, Layout::Ane, AttentionForm::Packed);
@@ -162,20 +220,30 @@ fn known_rows_of_a_table_become_a_weight_and_sums_of_weights_one() {
     let mut graph = Graph::default();
     let ids = graph.input("input_ids", Kind::Int, known(&[1, TOKENS]));
     let words = weight(&mut graph, "words", &[9, WIDTH]);
-    let x = graph.push("words", Op::Embedding, vec![words, ids]).expect("fits");
+    let x = graph
+        .push("words", Op::Embedding, vec![words, ids])
+        .expect("fits");
     let mut sum = x;
     for (name, rows) in [("types", vec![1i64; 4]), ("positions", vec![0, 1, 2, 3])] {
         let table = weight(&mut graph, name, &[9, WIDTH]);
         let indices = graph.ints(name, known(&[1, TOKENS]), rows);
-        let looked_up = graph.push(name, Op::Embedding, vec![table, indices]).expect("fits");
-        sum = graph.push(&format!("add.{name}"), Op::Add, vec![sum, looked_up]).expect("fits");
+        let looked_up = graph
+            .push(name, Op::Embedding, vec![table, indices])
+            .expect("fits");
+        sum = graph
+            .push(&format!("add.{name}"), Op::Add, vec![sum, looked_up])
+            .expect("fits");
     }
     graph.outputs.push(("y".into(), sum));
     let reports = run(&mut graph, Layout::Standard, AttentionForm::Auto);
     assert_eq!(rewrites(&reports, "fold-constant-lookups"), 2);
     assert_eq!(rewrites(&reports, "fold-constant-adds"), 1);
     assert_eq!(graph.nodes.len(), 2, "a lookup and an add");
-    let added = graph.as_weight(graph.nodes[1].inputs[1]).expect("a weight").read_f32().expect("readable");
+    let added = graph
+        .as_weight(graph.nodes[1].inputs[1])
+        .expect("a weight")
+        .read_f32()
+        .expect("readable");
     for (index, value) in added.iter().enumerate() {
         // Row 1 of the types (6 + column) plus row `token` of the positions (6 · token + column).
         let (token, column) = (index / 6, index % 6);
@@ -188,11 +256,21 @@ fn a_row_outside_the_table_is_not_folded_away() {
     let mut graph = Graph::default();
     let table = weight(&mut graph, "table", &[3, WIDTH]);
     let indices = graph.ints("ids", known(&[1, 2]), vec![0i64, 3]);
-    let looked_up = graph.push("lookup", Op::Embedding, vec![table, indices]).expect("fits");
+    let looked_up = graph
+        .push("lookup", Op::Embedding, vec![table, indices])
+        .expect("fits");
     let mask = graph.input("mask", Kind::Int, known(&[1, 2]));
-    let pooled = graph.push("pool", Op::Pool(PoolKind::Mean), vec![looked_up, mask]).expect("fits");
+    let pooled = graph
+        .push("pool", Op::Pool(PoolKind::Mean), vec![looked_up, mask])
+        .expect("fits");
     graph.outputs.push(("y".into(), pooled));
-    assert_eq!(rewrites(&run(&mut graph, Layout::Standard, AttentionForm::Auto), "fold-constant-lookups"), 0);
+    assert_eq!(
+        rewrites(
+            &run(&mut graph, Layout::Standard, AttentionForm::Auto),
+            "fold-constant-lookups"
+        ),
+        0
+    );
 }
 
 #[test]
@@ -200,8 +278,12 @@ fn a_graph_that_does_not_hold_together_is_refused() {
     let mut graph = Graph::default();
     let x = graph.input("x", Kind::Float, known(&[1, TOKENS, WIDTH]));
     let matrix = weight(&mut graph, "w", &[WIDTH, WIDTH + 1]);
-    let error = graph.push("dense", Op::Linear, vec![x, matrix]).expect_err("7 channels wanted");
+    let error = graph
+        .push("dense", Op::Linear, vec![x, matrix])
+        .expect_err("7 channels wanted");
     assert!(error.to_string().contains("7 channels, has 6"), "{error}");
-    let error = graph.push("view", Op::View(vec![5, -1]), vec![x]).expect_err("24 is no multiple of 5");
+    let error = graph
+        .push("view", Op::View(vec![5, -1]), vec![x])
+        .expect_err("24 is no multiple of 5");
     assert!(error.to_string().contains("no view"), "{error}");
 }

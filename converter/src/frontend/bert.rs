@@ -46,7 +46,11 @@ pub(crate) fn encoder(
     } else {
         graph.ints("embeddings.token_type_ids", row.clone(), vec![0; length])
     };
-    let position_ids = graph.ints("embeddings.position_ids", row, (0..).take(length).collect::<Vec<i64>>());
+    let position_ids = graph.ints(
+        "embeddings.position_ids",
+        row,
+        (0..).take(length).collect::<Vec<i64>>(),
+    );
 
     let embedding = |graph: &mut Graph, parameters: &mut Parameters<'_>, table: &str, rows, indices| {
         let scope = format!("embeddings.{table}");
@@ -54,8 +58,20 @@ pub(crate) fn encoder(
         graph.push(&scope, Op::Embedding, vec![weight, indices])
     };
     let words = embedding(graph, parameters, "word_embeddings", config.vocabulary, input_ids)?;
-    let types = embedding(graph, parameters, "token_type_embeddings", config.token_types, token_type_ids)?;
-    let positions = embedding(graph, parameters, "position_embeddings", config.positions, position_ids)?;
+    let types = embedding(
+        graph,
+        parameters,
+        "token_type_embeddings",
+        config.token_types,
+        token_type_ids,
+    )?;
+    let positions = embedding(
+        graph,
+        parameters,
+        "position_embeddings",
+        config.positions,
+        position_ids,
+    )?;
     let sum = graph.push("embeddings.add", Op::Add, vec![words, types])?;
     let sum = graph.push("embeddings.add_positions", Op::Add, vec![sum, positions])?;
     let mut hidden = layer_norm(graph, parameters, config, "embeddings.LayerNorm", sum)?;
@@ -71,7 +87,10 @@ pub(crate) fn encoder(
     }
     parameters.ignore("embeddings.position_ids");
     parameters.ignore("embeddings.token_type_ids");
-    Ok(Encoder { attention_mask, last_hidden_state: hidden })
+    Ok(Encoder {
+        attention_mask,
+        last_hidden_state: hidden,
+    })
 }
 
 /// One transformer layer.
@@ -98,7 +117,11 @@ fn encoder_layer(
     for part in ["query", "key", "value"] {
         let name = format!("{scope}.attention.self.{part}");
         let projected = linear(graph, parameters, &name, (width, width), input)?;
-        let viewed = graph.push(&format!("{name}.view"), Op::View(by_head.clone()), vec![projected])?;
+        let viewed = graph.push(
+            &format!("{name}.view"),
+            Op::View(by_head.clone()),
+            vec![projected],
+        )?;
         heads.push(graph.push(&format!("{name}.transpose"), Op::Transpose(1, 2), vec![viewed])?);
     }
     heads.push(mask);
@@ -109,17 +132,38 @@ fn encoder_layer(
     let context = graph.push(&format!("{name}.view"), Op::View(merged), vec![context])?;
 
     let name = format!("{scope}.attention.output");
-    let projected = linear(graph, parameters, &format!("{name}.dense"), (width, width), context)?;
+    let projected = linear(
+        graph,
+        parameters,
+        &format!("{name}.dense"),
+        (width, width),
+        context,
+    )?;
     let sum = graph.push(&format!("{name}.add"), Op::Add, vec![projected, input])?;
     let attended = layer_norm(graph, parameters, config, &format!("{name}.LayerNorm"), sum)?;
 
     let inner = config.intermediate_size;
     let name = format!("{scope}.intermediate");
-    let widened = linear(graph, parameters, &format!("{name}.dense"), (inner, width), attended)?;
-    let activated =
-        graph.push(&format!("{name}.intermediate_act_fn"), activation(config.activation), vec![widened])?;
+    let widened = linear(
+        graph,
+        parameters,
+        &format!("{name}.dense"),
+        (inner, width),
+        attended,
+    )?;
+    let activated = graph.push(
+        &format!("{name}.intermediate_act_fn"),
+        activation(config.activation),
+        vec![widened],
+    )?;
     let name = format!("{scope}.output");
-    let narrowed = linear(graph, parameters, &format!("{name}.dense"), (width, inner), activated)?;
+    let narrowed = linear(
+        graph,
+        parameters,
+        &format!("{name}.dense"),
+        (width, inner),
+        activated,
+    )?;
     let sum = graph.push(&format!("{name}.add"), Op::Add, vec![narrowed, attended])?;
     layer_norm(graph, parameters, config, &format!("{name}.LayerNorm"), sum)
 }
@@ -147,7 +191,13 @@ fn layer_norm(
 ) -> Result<ValueId, GraphError> {
     let weight = parameters.encoder(graph, &format!("{name}.weight"), &[config.hidden_size]);
     let bias = parameters.encoder(graph, &format!("{name}.bias"), &[config.hidden_size]);
-    graph.push(name, Op::LayerNorm { epsilon: config.epsilon }, vec![input, weight, bias])
+    graph.push(
+        name,
+        Op::LayerNorm {
+            epsilon: config.epsilon,
+        },
+        vec![input, weight, bias],
+    )
 }
 
 /// The operation of a configured non-linearity.

@@ -80,16 +80,22 @@ impl BertConfig {
         }
         let layers = number("num_hidden_layers")?;
         if layers > MOST_LAYERS {
-            return Err(fail("num_hidden_layers", format!("{layers} is more than {MOST_LAYERS}")));
+            return Err(fail(
+                "num_hidden_layers",
+                format!("{layers} is more than {MOST_LAYERS}"),
+            ));
         }
         let epsilon = match map.get("layer_norm_eps") {
             None => 1e-12,
             Some(value) => match value.as_f64() {
-                Some(epsilon) if epsilon >= 0.0 && epsilon < 1.0 => epsilon,
+                Some(epsilon) if (0.0..1.0).contains(&epsilon) => epsilon,
                 _ => return Err(fail("layer_norm_eps", format!("must be in 0..1, is {value}"))),
             },
         };
-        let positions = map.get("position_embedding_type").and_then(Value::as_str).unwrap_or("absolute");
+        let positions = map
+            .get("position_embedding_type")
+            .and_then(Value::as_str)
+            .unwrap_or("absolute");
         if positions != "absolute" {
             return Err(fail(
                 "position_embedding_type",
@@ -110,7 +116,9 @@ impl BertConfig {
             other => {
                 return Err(fail(
                     "hidden_act",
-                    format!("`{other}` is not supported; supported: gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu, swish, tanh"),
+                    format!(
+                        "`{other}` is not supported; supported: gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu, swish, tanh"
+                    ),
                 ));
             }
         };
@@ -138,7 +146,10 @@ fn architecture(map: &Map<String, Value>, file: &str) -> Result<Task, ConvertErr
         .map(|list| list.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
     let known = named.iter().find_map(|name| {
-        ARCHITECTURES.iter().find(|(known, _)| known == name).map(|(_, task)| *task)
+        ARCHITECTURES
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, task)| *task)
     });
     let model_type = map.get("model_type").and_then(Value::as_str);
     match (known, model_type) {
@@ -150,7 +161,11 @@ fn architecture(map: &Map<String, Value>, file: &str) -> Result<Task, ConvertErr
             found: if named.is_empty() {
                 format!("model_type `{}`", model_type.unwrap_or("none"))
             } else {
-                format!("{} (model_type `{}`)", named.join(", "), model_type.unwrap_or("none"))
+                format!(
+                    "{} (model_type `{}`)",
+                    named.join(", "),
+                    model_type.unwrap_or("none")
+                )
             },
             supported: ARCHITECTURES.iter().map(|(name, _)| (*name).to_owned()).collect(),
         }),
@@ -159,15 +174,29 @@ fn architecture(map: &Map<String, Value>, file: &str) -> Result<Task, ConvertErr
 
 /// `id2label` in the order of its numbers; empty when absent.
 fn labels(map: &Map<String, Value>, file: &str) -> Result<Vec<String>, ConvertError> {
-    let fail = |reason: String| ConvertError::Config { file: file.into(), key: "id2label".into(), reason };
-    let Some(table) = map.get("id2label").and_then(Value::as_object) else { return Ok(Vec::new()) };
+    let fail = |reason: String| ConvertError::Config {
+        file: file.into(),
+        key: "id2label".into(),
+        reason,
+    };
+    let Some(table) = map.get("id2label").and_then(Value::as_object) else {
+        return Ok(Vec::new());
+    };
     let mut labels = vec![None; table.len()];
     for (number, label) in table {
-        let label = label.as_str().ok_or_else(|| fail(format!("label of `{number}` is not a string")))?;
-        let slot = number.parse::<usize>().ok().and_then(|index| labels.get_mut(index));
+        let label = label
+            .as_str()
+            .ok_or_else(|| fail(format!("label of `{number}` is not a string")))?;
+        let slot = number
+            .parse::<usize>()
+            .ok()
+            .and_then(|index| labels.get_mut(index));
         *slot.ok_or_else(|| fail(format!("`{number}` is not a number below {}", table.len())))? =
             Some(label.to_owned());
     }
     // Every key parsed to its own slot, unless two spell the same number ("1" and "01").
-    labels.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| fail("a number is given twice".into()))
+    labels
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| fail("a number is given twice".into()))
 }

@@ -41,7 +41,9 @@ pub(crate) fn head(
         Task::Auto | Task::FeatureExtraction | Task::SentenceEmbedding => {
             graph.outputs.push(("last_hidden_state".into(), hidden));
             if !parameters.has_encoder("pooler.dense.weight") {
-                return Ok(vec!["the checkpoint has no pooler: pooler_output is left out".into()]);
+                return Ok(vec![
+                    "the checkpoint has no pooler: pooler_output is left out".into(),
+                ]);
             }
             let pooled = pooler(graph, parameters, config, hidden)?;
             graph.outputs.push(("pooler_output".into(), pooled));
@@ -57,7 +59,11 @@ fn pooler(
     config: &BertConfig,
     hidden: ValueId,
 ) -> Result<ValueId, GraphError> {
-    let first = graph.push("pooler.first_token", Op::Select { dim: 1, index: 0 }, vec![hidden])?;
+    let first = graph.push(
+        "pooler.first_token",
+        Op::Select { dim: 1, index: 0 },
+        vec![hidden],
+    )?;
     let size = (config.hidden_size, config.hidden_size);
     let dense = linear(graph, parameters, "pooler.dense", size, first)?;
     graph.push("pooler.activation", Op::Tanh, vec![dense])
@@ -71,7 +77,11 @@ fn classifier(
     config: &BertConfig,
     input: ValueId,
 ) -> Result<ValueId, GraphError> {
-    let labels = if config.labels.is_empty() { 2 } else { config.labels.len() as u64 };
+    let labels = if config.labels.is_empty() {
+        2
+    } else {
+        config.labels.len() as u64
+    };
     let weight = parameters.head(graph, "classifier.weight", &[labels, config.hidden_size]);
     let bias = parameters.head(graph, "classifier.bias", &[labels]);
     graph.push("classifier", Op::Linear, vec![input, weight, bias])
@@ -89,11 +99,16 @@ fn masked_language_model(
     let weight = parameters.head(graph, &format!("{scope}.dense.weight"), &[width, width]);
     let bias = parameters.head(graph, &format!("{scope}.dense.bias"), &[width]);
     let dense = graph.push(&format!("{scope}.dense"), Op::Linear, vec![hidden, weight, bias])?;
-    let active =
-        graph.push(&format!("{scope}.transform_act_fn"), activation(config.activation), vec![dense])?;
+    let active = graph.push(
+        &format!("{scope}.transform_act_fn"),
+        activation(config.activation),
+        vec![dense],
+    )?;
     let weight = parameters.head(graph, &format!("{scope}.LayerNorm.weight"), &[width]);
     let bias = parameters.head(graph, &format!("{scope}.LayerNorm.bias"), &[width]);
-    let norm = Op::LayerNorm { epsilon: config.epsilon };
+    let norm = Op::LayerNorm {
+        epsilon: config.epsilon,
+    };
     let normal = graph.push(&format!("{scope}.LayerNorm"), norm, vec![active, weight, bias])?;
 
     let table = [config.vocabulary, width];

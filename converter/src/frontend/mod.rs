@@ -55,7 +55,10 @@ pub fn import(checkpoint: &Checkpoint, request: &Request) -> Result<Imported, Co
     let mut graph = Graph::default();
     let place = checkpoint.root.display().to_string();
     let mut parameters = Parameters::new(&checkpoint.tensors, place, LANDMARK);
-    let stage = |error: GraphError| ConvertError::Graph { stage: "frontend".into(), error };
+    let stage = |error: GraphError| ConvertError::Graph {
+        stage: "frontend".into(),
+        error,
+    };
     let shape = InputShape {
         batch: request.batch_size,
         tokens: request.sequence_length,
@@ -69,7 +72,13 @@ pub fn import(checkpoint: &Checkpoint, request: &Request) -> Result<Imported, Co
     let unused = parameters.finish().map_err(ConvertError::Tensors)?;
     graph.sweep();
     graph.check().map_err(stage)?;
-    Ok(Imported { graph, task, labels: config.labels, unused, notes })
+    Ok(Imported {
+        graph,
+        task,
+        labels: config.labels,
+        unused,
+        notes,
+    })
 }
 
 /// What is to be read: what was asked, else what the directory is.

@@ -32,8 +32,16 @@ impl<'a> Parameters<'a> {
             .min_by_key(|prefix| prefix.len())
             .unwrap_or_default()
             .to_owned();
-        let mismatch = TensorMismatch { place, ..TensorMismatch::default() };
-        Self { tensors, prefix, used: BTreeSet::new(), mismatch }
+        let mismatch = TensorMismatch {
+            place,
+            ..TensorMismatch::default()
+        };
+        Self {
+            tensors,
+            prefix,
+            used: BTreeSet::new(),
+            mismatch,
+        }
     }
 
     /// Whether the encoder has a tensor of this name.
@@ -61,7 +69,12 @@ impl<'a> Parameters<'a> {
 
     /// Marks tensors that exist but say nothing (buffers), so that they don't count as left over.
     pub(crate) fn ignore(&mut self, suffix: &str) {
-        self.used.extend(self.tensors.names().filter(|name| name.ends_with(suffix)).map(str::to_owned));
+        self.used.extend(
+            self.tensors
+                .names()
+                .filter(|name| name.ends_with(suffix))
+                .map(str::to_owned),
+        );
     }
 
     /// Ends the account: names nothing used, or everything that does not match. Left-over layers of the encoder
@@ -70,8 +83,12 @@ impl<'a> Parameters<'a> {
     /// # Errors
     /// The mismatch.
     pub(crate) fn finish(mut self) -> Result<Vec<String>, TensorMismatch> {
-        let extra: Vec<String> =
-            self.tensors.names().filter(|name| !self.used.contains(*name)).map(str::to_owned).collect();
+        let extra: Vec<String> = self
+            .tensors
+            .names()
+            .filter(|name| !self.used.contains(*name))
+            .map(str::to_owned)
+            .collect();
         let layers = format!("{}encoder.layer.", self.prefix);
         if self.mismatch.is_empty() && !extra.iter().any(|name| name.starts_with(&layers)) {
             return Ok(extra);
@@ -82,7 +99,12 @@ impl<'a> Parameters<'a> {
 
     fn take(&mut self, name: &str, shape: &[u64]) -> LazyTensor {
         let Some(found) = self.find(name) else {
-            let near = self.tensors.nearest(name).into_iter().map(str::to_owned).collect();
+            let near = self
+                .tensors
+                .nearest(name)
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
             self.mismatch.missing.push((name.into(), shape.to_vec(), near));
             return LazyTensor::placeholder(name, shape);
         };

@@ -23,7 +23,13 @@ pub(super) fn embedding(
         let result = match step {
             SentenceStep::Normalize => {
                 let scope = format!("normalize_{index}");
-                graph.push(&scope, Op::Normalize { epsilon: NORM_EPSILON }, vec![vector])
+                graph.push(
+                    &scope,
+                    Op::Normalize {
+                        epsilon: NORM_EPSILON,
+                    },
+                    vec![vector],
+                )
             }
             SentenceStep::Dense(dense) => dense_layer(graph, dense, &format!("dense_{index}"), vector),
         };
@@ -67,7 +73,10 @@ fn dense_layer(
     scope: &str,
     input: ValueId,
 ) -> Result<ValueId, GraphError> {
-    let mut inputs = vec![input, graph.weight(&format!("{scope}.weight"), LazyTensor::new(dense.weight.clone()))];
+    let mut inputs = vec![
+        input,
+        graph.weight(&format!("{scope}.weight"), LazyTensor::new(dense.weight.clone())),
+    ];
     if let Some(bias) = &dense.bias {
         inputs.push(graph.weight(&format!("{scope}.bias"), LazyTensor::new(bias.clone())));
     }
@@ -84,5 +93,8 @@ fn dense_layer(
 }
 
 fn stage(error: GraphError) -> ConvertError {
-    ConvertError::Graph { stage: "sentence modules".into(), error }
+    ConvertError::Graph {
+        stage: "sentence modules".into(),
+        error,
+    }
 }

@@ -20,8 +20,12 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
     let axis = |axis: i64, rank: usize| normalize_axis(axis, rank);
     match op {
         Op::Embedding => {
-            let [Dim::Known(_), width] = shape else { return Err("the table must have rank 2".into()) };
-            let (Kind::Int, indices) = inputs[1] else { return Err("indices must be integers".into()) };
+            let [Dim::Known(_), width] = shape else {
+                return Err("the table must have rank 2".into());
+            };
+            let (Kind::Int, indices) = inputs[1] else {
+                return Err("indices must be integers".into());
+            };
             let mut result = indices.to_vec();
             result.push(*width);
             Ok((Kind::Float, result))
@@ -53,9 +57,13 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
             Ok((kind, shape.to_vec()))
         }
         Op::Add | Op::Mul => Ok((kind, broadcast(shape, inputs[1].1)?)),
-        Op::MulScalar(_) | Op::RsubScalar(_) | Op::Gelu { .. } | Op::Tanh | Op::Relu | Op::Silu | Op::Sigmoid => {
-            Ok((kind, shape.to_vec()))
-        }
+        Op::MulScalar(_)
+        | Op::RsubScalar(_)
+        | Op::Gelu { .. }
+        | Op::Tanh
+        | Op::Relu
+        | Op::Silu
+        | Op::Sigmoid => Ok((kind, shape.to_vec())),
         Op::Normalize { .. } => Ok((kind, shape.to_vec())),
         Op::ToFloat => Ok((Kind::Float, shape.to_vec())),
         Op::View(sizes) => Ok((kind, view(shape, sizes)?)),
@@ -84,7 +92,11 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
             let mut total = 0u64;
             for (_, part) in inputs {
                 let fits = part.len() == shape.len()
-                    && part.iter().zip(shape).enumerate().all(|(i, (a, b))| i == dim || a == b);
+                    && part
+                        .iter()
+                        .zip(shape)
+                        .enumerate()
+                        .all(|(i, (a, b))| i == dim || a == b);
                 let (true, Some(size)) = (fits, part.get(dim).and_then(|size| size.known())) else {
                     return Err(format!("{part:?} does not join {shape:?} on dimension {dim}"));
                 };
@@ -100,7 +112,9 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
                 return Err("query, key and value must have rank 4".into());
             };
             if !d.compatible(*e) || !keys.compatible(*values) {
-                return Err(format!("query {shape:?}, key {key:?} and value {value:?} don't fit"));
+                return Err(format!(
+                    "query {shape:?}, key {key:?} and value {value:?} don't fit"
+                ));
             }
             if let Some((_, mask)) = inputs.get(3) {
                 broadcast(mask, &[*b, *h, *s, *keys])?;
@@ -112,7 +126,9 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
             _ => Err("the mask must have rank 2".into()),
         },
         Op::Attention { heads, .. } => {
-            let [_, _, Dim::Known(channels)] = shape else { return Err("query must be (B, S, C)".into()) };
+            let [_, _, Dim::Known(channels)] = shape else {
+                return Err("query must be (B, S, C)".into());
+            };
             if *heads == 0 || channels % heads != 0 {
                 return Err(format!("{channels} channels don't divide into {heads} heads"));
             }
@@ -144,7 +160,9 @@ const fn arity(op: &Op) -> (usize, usize) {
 /// The shape `sizes` asks for; a −1 takes what is left, symbols pass where they stand unchanged.
 fn view(shape: &[Dim], sizes: &[i64]) -> Result<Vec<Dim>, String> {
     let product = |dims: &[Dim]| {
-        dims.iter().try_fold(1u64, |product, dim| product.checked_mul(dim.known()?)).ok_or("shape is not known")
+        dims.iter()
+            .try_fold(1u64, |product, dim| product.checked_mul(dim.known()?))
+            .ok_or("shape is not known")
     };
     let total = product(shape)?;
     let mut known = 1u64;
@@ -158,5 +176,8 @@ fn view(shape: &[Dim], sizes: &[i64]) -> Result<Vec<Dim>, String> {
         (1, 1..) if total % known == 0 => total / known,
         _ => return Err(format!("{shape:?} has no view {sizes:?}")),
     };
-    Ok(sizes.iter().map(|size| Dim::Known(u64::try_from(*size).unwrap_or(rest))).collect())
+    Ok(sizes
+        .iter()
+        .map(|size| Dim::Known(u64::try_from(*size).unwrap_or(rest)))
+        .collect())
 }

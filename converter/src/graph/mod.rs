@@ -105,7 +105,12 @@ impl Graph {
 
     /// Adds an input.
     pub fn input(&mut self, name: &str, kind: Kind, shape: Vec<Dim>) -> ValueId {
-        let id = self.add(ValueInfo { name: name.into(), kind, shape, def: Def::Input });
+        let id = self.add(ValueInfo {
+            name: name.into(),
+            kind,
+            shape,
+            def: Def::Input,
+        });
         self.inputs.push(id);
         id
     }
@@ -113,12 +118,22 @@ impl Graph {
     /// Adds a weight.
     pub fn weight(&mut self, name: &str, tensor: LazyTensor) -> ValueId {
         let shape = tensor.shape().iter().copied().map(Dim::Known).collect();
-        self.add(ValueInfo { name: name.into(), kind: Kind::Float, shape, def: Def::Weight(tensor) })
+        self.add(ValueInfo {
+            name: name.into(),
+            kind: Kind::Float,
+            shape,
+            def: Def::Weight(tensor),
+        })
     }
 
     /// Adds known integers.
     pub fn ints(&mut self, name: &str, shape: Vec<Dim>, values: impl Into<Arc<[i64]>>) -> ValueId {
-        self.add(ValueInfo { name: name.into(), kind: Kind::Int, shape, def: Def::Ints(values.into()) })
+        self.add(ValueInfo {
+            name: name.into(),
+            kind: Kind::Int,
+            shape,
+            def: Def::Ints(values.into()),
+        })
     }
 
     /// Appends an operation; its result's shape follows from its arguments.
@@ -127,8 +142,18 @@ impl Graph {
     /// When the arguments don't fit the operation.
     pub fn push(&mut self, scope: &str, op: Op, inputs: Vec<ValueId>) -> Result<ValueId, GraphError> {
         let (kind, shape) = self.infer(scope, &op, &inputs)?;
-        let output = self.add(ValueInfo { name: scope.into(), kind, shape, def: Def::Node });
-        self.nodes.push(Node { op, inputs, output, scope: scope.into() });
+        let output = self.add(ValueInfo {
+            name: scope.into(),
+            kind,
+            shape,
+            def: Def::Node,
+        });
+        self.nodes.push(Node {
+            op,
+            inputs,
+            output,
+            scope: scope.into(),
+        });
         Ok(output)
     }
 
@@ -187,8 +212,13 @@ impl Graph {
         let parameters = self.nodes[index].inputs[1..].to_vec();
         let mut changed = Vec::with_capacity(parameters.len());
         for (position, id) in parameters.iter().enumerate() {
-            let Some(tensor) = self.as_weight(*id) else { return Ok(false) };
-            changed.push((self.value(*id).name.clone(), change(tensor.clone(), position > 0)?));
+            let Some(tensor) = self.as_weight(*id) else {
+                return Ok(false);
+            };
+            changed.push((
+                self.value(*id).name.clone(),
+                change(tensor.clone(), position > 0)?,
+            ));
         }
         for (position, (name, tensor)) in changed.into_iter().enumerate() {
             let id = self.weight(&name, tensor);
@@ -205,9 +235,10 @@ impl Graph {
     /// The position of the node that makes a value.
     pub fn producer_index(&self, id: ValueId) -> Option<usize> {
         // Values are created with their nodes, so their order agrees, gaps aside.
-        self.nodes.binary_search_by_key(&id, |node| node.output).ok().or_else(|| {
-            self.nodes.iter().position(|node| node.output == id)
-        })
+        self.nodes
+            .binary_search_by_key(&id, |node| node.output)
+            .ok()
+            .or_else(|| self.nodes.iter().position(|node| node.output == id))
     }
 
     /// The weight behind a value.
@@ -228,14 +259,24 @@ impl Graph {
 
     /// How many nodes and outputs use a value.
     pub fn uses(&self, id: ValueId) -> usize {
-        let by_nodes = self.nodes.iter().flat_map(|node| &node.inputs).filter(|input| **input == id).count();
+        let by_nodes = self
+            .nodes
+            .iter()
+            .flat_map(|node| &node.inputs)
+            .filter(|input| **input == id)
+            .count();
         by_nodes + self.outputs.iter().filter(|(_, output)| *output == id).count()
     }
 
     /// Positions of the nodes that use a value.
     pub fn users(&self, id: ValueId) -> Vec<usize> {
         let uses = |(_, node): &(usize, &Node)| node.inputs.contains(&id);
-        self.nodes.iter().enumerate().filter(uses).map(|(index, _)| index).collect()
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(uses)
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// Drops nodes whose results nobody uses.
@@ -265,12 +306,18 @@ impl Graph {
                 reason,
             };
             if let Some(early) = node.inputs.iter().find(|input| !defined[input.0]) {
-                return Err(fail(format!("uses `{}` before it is made", self.value(*early).name)));
+                return Err(fail(format!(
+                    "uses `{}` before it is made",
+                    self.value(*early).name
+                )));
             }
             let (kind, shape) = self.infer(&node.scope, &node.op, &node.inputs)?;
             let value = self.value(node.output);
             if kind != value.kind || shape != value.shape {
-                return Err(fail(format!("gives {kind:?} {shape:?}, recorded as {:?} {:?}", value.kind, value.shape)));
+                return Err(fail(format!(
+                    "gives {kind:?} {shape:?}, recorded as {:?} {:?}",
+                    value.kind, value.shape
+                )));
             }
             defined[node.output.0] = true;
         }
@@ -285,8 +332,15 @@ impl Graph {
     }
 
     fn infer(&self, scope: &str, op: &Op, inputs: &[ValueId]) -> Result<(Kind, Vec<Dim>), GraphError> {
-        let types: Vec<_> = inputs.iter().map(|id| (self.value(*id).kind, self.shape(*id))).collect();
-        infer(op, &types).map_err(|reason| GraphError { scope: scope.into(), op: op.to_string(), reason })
+        let types: Vec<_> = inputs
+            .iter()
+            .map(|id| (self.value(*id).kind, self.shape(*id)))
+            .collect();
+        infer(op, &types).map_err(|reason| GraphError {
+            scope: scope.into(),
+            op: op.to_string(),
+            reason,
+        })
     }
 
     fn add(&mut self, value: ValueInfo) -> ValueId {

@@ -5,7 +5,6 @@
 //! axis 1 (L7), softmax runs over axis 1 (L6).
 
 mod attention;
-mod pool;
 
 use std::collections::HashMap;
 
@@ -14,7 +13,7 @@ use corer_mil::{Function, Input, Value, Var};
 use super::emit::{Emit, fail, is_weight, known_shape};
 use super::{Classifier, Settings};
 use crate::error::ConvertError;
-use crate::graph::{Graph, Node, Op, ValueId};
+use crate::graph::{Graph, Node, Op, PoolKind, ValueId};
 
 /// The forms a value has been written in so far.
 #[derive(Clone, Default)]
@@ -37,14 +36,28 @@ pub(super) fn lower(
     classifier: Option<&Classifier>,
 ) -> Result<Function, ConvertError> {
     let emit = Emit::new(graph, settings)?;
-    let mut ane = Ane { emit, forms: HashMap::new() };
+    let mut ane = Ane {
+        emit,
+        forms: HashMap::new(),
+    };
     for id in &graph.inputs {
         let plain = ane.emit.input(*id);
-        ane.forms.insert(*id, Forms { plain, channels_first: None });
+        ane.forms.insert(
+            *id,
+            Forms {
+                plain,
+                channels_first: None,
+            },
+        );
     }
     // The prefix first: whatever turns integers into floats stands together (rule D8).
     let is_prefix = |node: &&Node| matches!(node.op, Op::Embedding | Op::PaddingMask);
-    for node in graph.nodes.iter().filter(is_prefix).chain(graph.nodes.iter().filter(|node| !is_prefix(node))) {
+    for node in graph
+        .nodes
+        .iter()
+        .filter(is_prefix)
+        .chain(graph.nodes.iter().filter(|node| !is_prefix(node)))
+    {
         ane.node(node)?;
     }
     let mut outputs = Vec::with_capacity(graph.outputs.len());
@@ -70,49 +83,30 @@ impl Ane<'_> {
             Op::Linear => (false, self.convolution(node)?),
             Op::LayerNorm { epsilon } => {
                 let x = self.channels_first(node, node.inputs[0])?;
-                let gamma = self.emit.named_weight(node, node.inputs[1], None)?;
-                let beta = self.emit.named_weight(node, node.inputs[2], None)?;
-                let inputs = vec![
-                    ("x", Input::from(&x)),
-                    ("axes", Value::i32s(&[1]).into()),
-                    ("gamma", (&gamma).into()),
-                    ("beta", (&beta).into()),
-                    ("epsilon", self.emit.epsilon(*epsilon)),
-                ];
-                (false, self.emit.op("layer_norm", scope, inputs)?)
-            }
-            Op::Gelu { tanh } => {
-                let x = self.channels_first(node, node.inputs[0])?;
-                let mode = Value::string(if *tanh { "TANH_APPROXIMATION" } else { "EXACT" });
-                (false, self.emit.op("gelu", scope, vec![("x", (&x).into()), ("mode", mode.into())])?)
-            }
-            Op::Tanh | Op::Relu | Op::Silu | Op::Sigmoid => {
-                let x = self.channels_first(node, node.inputs[0])?;
-                let op = match node.op {
-                    Op::Tanh => "tanh",
-                    Op::Relu => "relu",
-                    Op::Sigmoid => "sigmoid",
-                    _ => "silu",
-                };
-                (false, self.emit.op(op, scope, vec![("x", (&x).into())])?)
+                (false, self.emit.layer_norm(node, &x, 1, *epsilon)?)
             }
             Op::Attention { heads, scale, layout } => (false, self.attention(node, *heads, *scale, *layout)?),
             Op::Select { dim, index } => self.select(node, *dim, *index)?,
             Op::Pool(kind) => (false, self.pool(node, *kind)?),
-            Op::Normalize { epsilon } => (false, self.normalize(node, *epsilon)?),
+            Op::Normalize { epsilon } => {
+                let x = self.channels_first(node, node.inputs[0])?;
+                (false, self.emit.normalize(node, &x, 1, *epsilon)?)
+            }
             Op::Concat(1) => {
                 let mut parts = Vec::with_capacity(node.inputs.len());
                 for id in &node.inputs {
                     parts.push(self.channels_first(node, *id)?);
                 }
-                let inputs = vec![
-                    ("values", Input::Vars(parts)),
-                    ("axis", Value::i32(1).into()),
-                    ("interleave", Value::bool(false).into()),
-                ];
-                (false, self.emit.op("concat", scope, inputs)?)
+                (false, self.emit.concat(scope, parts, 1)?)
             }
-            _ => return Err(fail(node, "the ane layout has no form for it where it stands")),
+            _ => {
+                let x = self.channels_first(node, node.inputs[0])?;
+                let active = self.emit.activation(node, &x);
+                (
+                    false,
+                    active.unwrap_or_else(|| Err(fail(node, "the ane layout has no form for it here")))?,
+                )
+            }
         };
         let forms = self.forms.entry(node.output).or_default();
         if plain {
@@ -127,12 +121,18 @@ impl Ane<'_> {
     fn elementwise(&mut self, node: &Node) -> Result<(bool, Var), ConvertError> {
         let op = if node.op == Op::Add { "add" } else { "mul" };
         let still_plain = |id: &ValueId| {
-            self.forms.get(id).is_some_and(|forms| forms.plain.is_some() && forms.channels_first.is_none())
+            self.forms
+                .get(id)
+                .is_some_and(|forms| forms.plain.is_some() && forms.channels_first.is_none())
         };
         let plain = node.inputs.iter().all(still_plain);
         let mut sides = Vec::with_capacity(2);
         for id in &node.inputs {
-            sides.push(if plain { self.plain(node, *id)? } else { self.channels_first(node, *id)? });
+            sides.push(if plain {
+                self.plain(node, *id)?
+            } else {
+                self.channels_first(node, *id)?
+            });
         }
         Ok((plain, self.emit.binary(op, &node.scope, &sides[0], &sides[1])?))
     }
@@ -141,7 +141,9 @@ impl Ane<'_> {
     fn convolution(&mut self, node: &Node) -> Result<Var, ConvertError> {
         let x = self.channels_first(node, node.inputs[0])?;
         let shape = known_shape(self.emit.graph, node, node.inputs[1])?;
-        let weight = self.emit.named_weight(node, node.inputs[1], Some(vec![shape[0], shape[1], 1, 1]))?;
+        let weight = self
+            .emit
+            .named_weight(node, node.inputs[1], Some(vec![shape[0], shape[1], 1, 1]))?;
         let mut inputs = vec![("x", Input::from(&x)), ("weight", (&weight).into())];
         if let Some(bias) = node.inputs.get(2) {
             let bias = self.emit.named_weight(node, *bias, None)?;
@@ -157,12 +159,31 @@ impl Ane<'_> {
         self.emit.op("conv", &node.scope, inputs)
     }
 
+    /// Pools (B, C, 1, S) to (B, C, 1, 1).
+    fn pool(&mut self, node: &Node, kind: PoolKind) -> Result<Var, ConvertError> {
+        let x = self.channels_first(node, node.inputs[0])?;
+        if kind == PoolKind::Cls {
+            return self.emit.slice(&node.scope, &x, 3, 0, 1);
+        }
+        let shape = known_shape(self.emit.graph, node, node.inputs[1])?;
+        self.emit
+            .pool(node, &node.scope, kind, &x, (&[shape[0], 1, 1, shape[1]], 3))
+    }
+
     /// One token's channels, or one channel of all tokens.
     fn select(&mut self, node: &Node, dim: i64, index: i64) -> Result<(bool, Var), ConvertError> {
         let shape = known_shape(self.emit.graph, node, node.inputs[0])?;
-        let [_, tokens, channels] = shape[..] else { return Err(fail(node, "selects from (B, S, C) only")) };
+        let [_, tokens, channels] = shape[..] else {
+            return Err(fail(node, "selects from (B, S, C) only"));
+        };
         let x = self.channels_first(node, node.inputs[0])?;
-        let position = |size: u64| u64::try_from(if index < 0 { index + size.cast_signed() } else { index });
+        let position = |size: u64| {
+            u64::try_from(if index < 0 {
+                index + size.cast_signed()
+            } else {
+                index
+            })
+        };
         let out_of_range = |_| fail(node, format!("index {index} is out of range"));
         match dim {
             1 | -2 => {
@@ -171,7 +192,9 @@ impl Ane<'_> {
             }
             2 | -1 => {
                 let at = position(channels).map_err(out_of_range)?;
-                let channel = self.emit.slice(&format!("{}_channel", node.scope), &x, 1, at, at + 1)?;
+                let channel = self
+                    .emit
+                    .slice(&format!("{}_channel", node.scope), &x, 1, at, at + 1)?;
                 Ok((true, self.emit.squeeze(&node.scope, &channel, &[1, 2])?))
             }
             _ => Err(fail(node, "selects tokens or channels only")),
@@ -192,7 +215,11 @@ impl Ane<'_> {
 
     /// The value in this layout.
     fn channels_first(&mut self, node: &Node, id: ValueId) -> Result<Var, ConvertError> {
-        if let Some(Forms { channels_first: Some(var), .. }) = self.forms.get(&id) {
+        if let Some(Forms {
+            channels_first: Some(var),
+            ..
+        }) = self.forms.get(&id)
+        {
             return Ok(var.clone());
         }
         let shape = known_shape(self.emit.graph, node, id)?;
@@ -201,24 +228,33 @@ impl Ane<'_> {
             // Turned on its way to disk, not at prediction.
             let tensor = self.emit.known_weight(node, id)?;
             let turned = match shape[..] {
-                [1, tokens, channels] => {
-                    tensor.reshape(vec![tokens, channels])?.transpose()?.reshape(vec![1, channels, 1, tokens])?
-                }
+                [1, tokens, channels] => tensor
+                    .reshape(vec![tokens, channels])?
+                    .transpose()?
+                    .reshape(vec![1, channels, 1, tokens])?,
                 [batch, channels] => tensor.reshape(vec![batch, channels, 1, 1])?,
-                _ => return Err(fail(node, format!("a constant of shape {shape:?} has no place in the layout"))),
+                _ => {
+                    return Err(fail(
+                        node,
+                        format!("a constant of shape {shape:?} has no place in the layout"),
+                    ));
+                }
             };
             self.emit.weight(&name, turned)
         } else {
             let plain = self.plain(node, id)?;
             match shape[..] {
                 [_, _, _] => {
-                    let turned = self.emit.transpose(&format!("{name}_channels_first"), &plain, &[0, 2, 1])?;
+                    let turned =
+                        self.emit
+                            .transpose(&format!("{name}_channels_first"), &plain, &[0, 2, 1])?;
                     let axes = Value::i32s(&[2]).into();
                     let inputs = vec![("x", Input::from(&turned)), ("axes", axes)];
                     self.emit.op("expand_dims", &format!("{name}_bc1s"), inputs)?
                 }
                 [batch, channels] => {
-                    self.emit.reshape(&format!("{name}_bc1s"), &plain, &[batch, channels, 1, 1])?
+                    self.emit
+                        .reshape(&format!("{name}_bc1s"), &plain, &[batch, channels, 1, 1])?
                 }
                 _ => return Err(fail(node, format!("shape {shape:?} has no place in the layout"))),
             }
@@ -238,7 +274,8 @@ impl Ane<'_> {
         };
         let var = if self.emit.graph.shape(id).len() == 3 {
             let squeezed = self.emit.squeeze(&format!("{name}_bcs"), &inside, &[2])?;
-            self.emit.transpose(&format!("{name}_bsc"), &squeezed, &[0, 2, 1])?
+            self.emit
+                .transpose(&format!("{name}_bsc"), &squeezed, &[0, 2, 1])?
         } else {
             self.emit.squeeze(&format!("{name}_bc"), &inside, &[2, 3])?
         };

@@ -37,10 +37,22 @@ impl<'a> Emit<'a> {
                 Kind::Int => DataType::Int32,
                 Kind::Float => settings.dtype,
             };
-            let var = builder.input(&value.name, TensorType { dtype, shape: value.shape.clone() });
+            let var = builder.input(
+                &value.name,
+                TensorType {
+                    dtype,
+                    shape: value.shape.clone(),
+                },
+            );
             inputs.insert(*id, var);
         }
-        Ok(Self { graph, settings, builder, inputs, float_masks: HashMap::new() })
+        Ok(Self {
+            graph,
+            settings,
+            builder,
+            inputs,
+            float_masks: HashMap::new(),
+        })
     }
 
     /// The variable of a graph input.
@@ -49,7 +61,12 @@ impl<'a> Emit<'a> {
     }
 
     /// One operation.
-    pub(super) fn op(&mut self, op: &str, name: &str, inputs: Vec<(&str, Input)>) -> Result<Var, ConvertError> {
+    pub(super) fn op(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: Vec<(&str, Input)>,
+    ) -> Result<Var, ConvertError> {
         Ok(self.builder.op(op, name, inputs)?)
     }
 
@@ -61,7 +78,11 @@ impl<'a> Emit<'a> {
     /// An epsilon of the working precision that is not zero there.
     #[allow(clippy::cast_possible_truncation)] // rounding to the working precision is meant
     pub(super) fn epsilon(&self, epsilon: f64) -> Input {
-        let smallest = if self.settings.dtype == DataType::Fp16 { FP16_EPSILON } else { 0.0 };
+        let smallest = if self.settings.dtype == DataType::Fp16 {
+            FP16_EPSILON
+        } else {
+            0.0
+        };
         self.scalar(epsilon.max(smallest) as f32)
     }
 
@@ -69,7 +90,11 @@ impl<'a> Emit<'a> {
     /// differs for vectors that are zero for every purpose.
     #[allow(clippy::cast_possible_truncation)] // rounding to the working precision is meant
     pub(super) fn norm_floor(&self, epsilon: f64) -> Input {
-        let smallest = if self.settings.dtype == DataType::Fp16 { f64::powi(2.0, -14) } else { 0.0 };
+        let smallest = if self.settings.dtype == DataType::Fp16 {
+            f64::powi(2.0, -14)
+        } else {
+            0.0
+        };
         self.scalar(epsilon.max(smallest) as f32)
     }
 
@@ -82,7 +107,10 @@ impl<'a> Emit<'a> {
 
     /// The weight behind a graph value, or an error naming who wanted it.
     pub(super) fn known_weight(&self, node: &Node, id: ValueId) -> Result<LazyTensor, ConvertError> {
-        self.graph.as_weight(id).cloned().ok_or_else(|| fail(node, "its weight is not a constant"))
+        self.graph
+            .as_weight(id)
+            .cloned()
+            .ok_or_else(|| fail(node, "its weight is not a constant"))
     }
 
     /// A dense layer's weight under the graph's own name, rearranged to `shape`.
@@ -102,18 +130,33 @@ impl<'a> Emit<'a> {
 
     /// Reshapes to known sizes.
     pub(super) fn reshape(&mut self, name: &str, x: &Var, shape: &[u64]) -> Result<Var, ConvertError> {
-        let sizes: Vec<i32> = shape.iter().map(|size| i32::try_from(*size).unwrap_or(i32::MAX)).collect();
-        self.op("reshape", name, vec![("x", x.into()), ("shape", Value::i32s(&sizes).into())])
+        let sizes: Vec<i32> = shape
+            .iter()
+            .map(|size| i32::try_from(*size).unwrap_or(i32::MAX))
+            .collect();
+        self.op(
+            "reshape",
+            name,
+            vec![("x", x.into()), ("shape", Value::i32s(&sizes).into())],
+        )
     }
 
     /// Reorders dimensions.
     pub(super) fn transpose(&mut self, name: &str, x: &Var, order: &[i32]) -> Result<Var, ConvertError> {
-        self.op("transpose", name, vec![("x", x.into()), ("perm", Value::i32s(order).into())])
+        self.op(
+            "transpose",
+            name,
+            vec![("x", x.into()), ("perm", Value::i32s(order).into())],
+        )
     }
 
     /// Drops dimensions of size 1.
     pub(super) fn squeeze(&mut self, name: &str, x: &Var, axes: &[i32]) -> Result<Var, ConvertError> {
-        self.op("squeeze", name, vec![("x", x.into()), ("axes", Value::i32s(axes).into())])
+        self.op(
+            "squeeze",
+            name,
+            vec![("x", x.into()), ("axes", Value::i32s(axes).into())],
+        )
     }
 
     /// Reduces one axis, keeping it with size 1.
@@ -168,8 +211,11 @@ impl<'a> Emit<'a> {
     /// The embedding lookup: indices stay int32, nothing around it (rule D6).
     pub(super) fn gather(&mut self, node: &Node, indices: &Var) -> Result<Var, ConvertError> {
         let table = self.named_weight(node, node.inputs[0], None)?;
-        let mut inputs =
-            vec![("x", Input::from(&table)), ("indices", indices.into()), ("axis", Value::i32(0).into())];
+        let mut inputs = vec![
+            ("x", Input::from(&table)),
+            ("indices", indices.into()),
+            ("axis", Value::i32(0).into()),
+        ];
         if self.settings.opset >= corer_mil::Opset::CoreMl6 {
             inputs.push(("batch_dims", Value::i32(0).into()));
         }
@@ -184,7 +230,9 @@ impl<'a> Emit<'a> {
         if let Some(mask) = self.float_masks.get(&id) {
             return Ok(mask.clone());
         }
-        let mask = self.input(id).ok_or_else(|| fail(node, "its mask is not an input"))?;
+        let mask = self
+            .input(id)
+            .ok_or_else(|| fail(node, "its mask is not an input"))?;
         let mask = self.cast(&format!("{}_float", mask.name), &mask, self.settings.dtype)?;
         self.float_masks.insert(id, mask.clone());
         Ok(mask)
@@ -194,7 +242,12 @@ impl<'a> Emit<'a> {
     pub(super) fn additive_mask(&mut self, node: &Node, shape: &[u64]) -> Result<Var, ConvertError> {
         let mask = self.float_mask(node, node.inputs[0])?;
         let shaped = self.reshape(&format!("{}_shaped", node.scope), &mask, shape)?;
-        let less = self.binary("sub", &format!("{}_less_one", node.scope), &shaped, self.scalar(1.0))?;
+        let less = self.binary(
+            "sub",
+            &format!("{}_less_one", node.scope),
+            &shaped,
+            self.scalar(1.0),
+        )?;
         self.binary("mul", &node.scope, &less, self.scalar(NEVER_ATTEND))
     }
 
@@ -203,7 +256,11 @@ impl<'a> Emit<'a> {
         if x.tensor().dtype == dtype {
             return Ok(x.clone());
         }
-        self.op("cast", name, vec![("x", x.into()), ("dtype", Value::string(dtype.name()).into())])
+        self.op(
+            "cast",
+            name,
+            vec![("x", x.into()), ("dtype", Value::string(dtype.name()).into())],
+        )
     }
 
     /// Ends the function: outputs under their own names and in the output precision, or the classifier's two.
@@ -214,11 +271,13 @@ impl<'a> Emit<'a> {
     ) -> Result<Function, ConvertError> {
         let mut vars: Vec<Var> = Vec::with_capacity(outputs.len());
         if let (Some(classifier), Some((_, logits))) = (classifier, outputs.first()) {
-            let inputs = vec![("x", Input::from(logits)), ("axis", Value::i32(-1).into())];
-            let probabilities = self.op("softmax", "probabilities", inputs)?;
+            let probabilities = self.softmax("probabilities", logits, -1)?;
             let probabilities = self.cast("probabilities_fp32", &probabilities, DataType::Fp32)?;
             let classes = string_list(&classifier.classes);
-            let inputs = vec![("probabilities", Input::from(&probabilities)), ("classes", Input::Literal(classes))];
+            let inputs = vec![
+                ("probabilities", Input::from(&probabilities)),
+                ("classes", Input::Literal(classes)),
+            ];
             let results = self.builder.ops("classify", &classifier.label, inputs)?;
             let names = [classifier.label.clone(), format!("{}_probs", classifier.label)];
             for (name, var) in names.iter().zip(&results) {
@@ -242,7 +301,11 @@ impl<'a> Emit<'a> {
 
 /// An error about a node.
 pub(super) fn fail(node: &Node, reason: impl Into<String>) -> ConvertError {
-    ConvertError::Lowering { scope: node.scope.clone(), op: node.op.to_string(), reason: reason.into() }
+    ConvertError::Lowering {
+        scope: node.scope.clone(),
+        op: node.op.to_string(),
+        reason: reason.into(),
+    }
 }
 
 /// The known shape of a graph value.

@@ -2,6 +2,7 @@
 
 mod ane;
 mod emit;
+mod layers;
 mod standard;
 
 use corer_mil::{DataType, Function, Opset};

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use corer_mil::{Function, Input, Opset, Value, Var};
+use corer_mil::{Function, Input, Opset, Var};
 
-use super::emit::{Emit, NEVER_ATTEND, fail, known_shape};
+use super::emit::{Emit, fail, known_shape};
 use super::{Classifier, Settings};
 use crate::error::ConvertError;
 use crate::graph::{AttentionLayout, Graph, Node, Op, PoolKind, ValueId};
@@ -21,7 +21,10 @@ pub(super) fn lower(
     classifier: Option<&Classifier>,
 ) -> Result<Function, ConvertError> {
     let emit = Emit::new(graph, settings)?;
-    let mut standard = Standard { emit, vars: HashMap::new() };
+    let mut standard = Standard {
+        emit,
+        vars: HashMap::new(),
+    };
     for id in &graph.inputs {
         if let Some(var) = standard.emit.input(*id) {
             standard.vars.insert(*id, var);
@@ -35,11 +38,15 @@ pub(super) fn lower(
         .outputs
         .iter()
         .map(|(name, id)| {
-            let var = standard.vars.get(id).cloned().ok_or_else(|| ConvertError::Lowering {
-                scope: name.clone(),
-                op: "output".into(),
-                reason: "was never written".into(),
-            })?;
+            let var = standard
+                .vars
+                .get(id)
+                .cloned()
+                .ok_or_else(|| ConvertError::Lowering {
+                    scope: name.clone(),
+                    op: "output".into(),
+                    reason: "was never written".into(),
+                })?;
             Ok((name.clone(), var))
         })
         .collect::<Result<Vec<_>, ConvertError>>()?;
@@ -60,7 +67,8 @@ impl Standard<'_> {
             }
             Op::Add | Op::Mul => {
                 let (x, y) = (self.var(node, node.inputs[0])?, self.var(node, node.inputs[1])?);
-                self.emit.binary(if node.op == Op::Add { "add" } else { "mul" }, scope, &x, &y)
+                self.emit
+                    .binary(if node.op == Op::Add { "add" } else { "mul" }, scope, &x, &y)
             }
             Op::Linear => {
                 let x = self.var(node, node.inputs[0])?;
@@ -74,50 +82,33 @@ impl Standard<'_> {
             }
             Op::LayerNorm { epsilon } => {
                 let x = self.var(node, node.inputs[0])?;
-                let gamma = self.emit.named_weight(node, node.inputs[1], None)?;
-                let beta = self.emit.named_weight(node, node.inputs[2], None)?;
-                let inputs = vec![
-                    ("x", Input::from(&x)),
-                    ("axes", Value::i32s(&[-1]).into()),
-                    ("gamma", (&gamma).into()),
-                    ("beta", (&beta).into()),
-                    ("epsilon", self.emit.epsilon(*epsilon)),
-                ];
-                self.emit.op("layer_norm", scope, inputs)
+                self.emit.layer_norm(node, &x, -1, *epsilon)
             }
-            Op::Gelu { tanh } => {
-                let x = self.var(node, node.inputs[0])?;
-                let mode = Value::string(if *tanh { "TANH_APPROXIMATION" } else { "EXACT" });
-                self.emit.op("gelu", scope, vec![("x", (&x).into()), ("mode", mode.into())])
-            }
-            Op::Tanh => self.unary(node, "tanh"),
-            Op::Relu => self.unary(node, "relu"),
-            Op::Silu => self.unary(node, "silu"),
-            Op::Sigmoid => self.unary(node, "sigmoid"),
-            Op::Attention { heads, scale, layout: AttentionLayout::HeadMajor } => {
-                self.attention(node, *heads, *scale)
-            }
+            Op::Attention {
+                heads,
+                scale,
+                layout: AttentionLayout::HeadMajor,
+            } => self.attention(node, *heads, *scale),
             Op::Select { dim, index } => self.select(node, *dim, *index),
             Op::Concat(dim) => {
-                let parts =
-                    node.inputs.iter().map(|id| self.var(node, *id)).collect::<Result<Vec<_>, _>>()?;
-                let axis = Value::i32(i32::try_from(*dim).unwrap_or(i32::MAX));
-                let inputs = vec![
-                    ("values", Input::Vars(parts)),
-                    ("axis", axis.into()),
-                    ("interleave", Value::bool(false).into()),
-                ];
-                self.emit.op("concat", scope, inputs)
+                let parts = node
+                    .inputs
+                    .iter()
+                    .map(|id| self.var(node, *id))
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.emit
+                    .concat(scope, parts, i32::try_from(*dim).unwrap_or(i32::MAX))
             }
             Op::Pool(kind) => self.pool(node, *kind),
             Op::Normalize { epsilon } => {
                 let x = self.var(node, node.inputs[0])?;
-                let norm = self.emit.reduce("reduce_l2_norm", &format!("{scope}_norm"), &x, -1)?;
-                let floor = self.emit.norm_floor(*epsilon);
-                let norm = self.emit.binary("maximum", &format!("{scope}_norm_floor"), &norm, floor)?;
-                self.emit.binary("real_div", scope, &x, &norm)
+                self.emit.normalize(node, &x, -1, *epsilon)
             }
-            _ => Err(fail(node, "the standard layout has no form for it where it stands")),
+            _ => {
+                let x = self.var(node, node.inputs[0])?;
+                let active = self.emit.activation(node, &x);
+                active.unwrap_or_else(|| Err(fail(node, "the standard layout has no form for it here")))
+            }
         }
     }
 
@@ -126,7 +117,9 @@ impl Standard<'_> {
         let scope = &node.scope;
         let shape = known_shape(self.emit.graph, node, node.inputs[0])?;
         let keys = known_shape(self.emit.graph, node, node.inputs[1])?[1];
-        let [batch, queries, channels] = shape[..] else { return Err(fail(node, "query must be (B, S, C)")) };
+        let [batch, queries, channels] = shape[..] else {
+            return Err(fail(node, "query must be (B, S, C)"));
+        };
         let width = channels / heads;
         let mut parts = Vec::with_capacity(3);
         for (id, name, tokens) in [
@@ -135,9 +128,15 @@ impl Standard<'_> {
             (node.inputs[2], "value", keys),
         ] {
             let x = self.var(node, id)?;
-            let viewed =
-                self.emit.reshape(&format!("{scope}_{name}_heads"), &x, &[batch, tokens, heads, width])?;
-            parts.push(self.emit.transpose(&format!("{scope}_{name}_transposed"), &viewed, &[0, 2, 1, 3])?);
+            let viewed = self.emit.reshape(
+                &format!("{scope}_{name}_heads"),
+                &x,
+                &[batch, tokens, heads, width],
+            )?;
+            parts.push(
+                self.emit
+                    .transpose(&format!("{scope}_{name}_transposed"), &viewed, &[0, 2, 1, 3])?,
+            );
         }
         let mask = match node.inputs.get(3) {
             Some(mask) => Some(self.var(node, *mask)?),
@@ -146,16 +145,24 @@ impl Standard<'_> {
         #[allow(clippy::cast_precision_loss)] // head widths are small
         let own_scale = (scale * (width as f64).sqrt() - 1.0).abs() < 1e-9;
         let context = if self.emit.settings.opset >= Opset::CoreMl8 && own_scale {
-            let mut inputs: Vec<(&str, Input)> =
-                ["query", "key", "value"].into_iter().zip(parts.iter().map(Input::from)).collect();
+            let mut inputs: Vec<(&str, Input)> = ["query", "key", "value"]
+                .into_iter()
+                .zip(parts.iter().map(Input::from))
+                .collect();
             if let Some(mask) = &mask {
                 inputs.push(("attn_mask", mask.into()));
             }
-            self.emit.op("scaled_dot_product_attention", &format!("{scope}_context"), inputs)?
+            self.emit.op(
+                "scaled_dot_product_attention",
+                &format!("{scope}_context"),
+                inputs,
+            )?
         } else {
             self.decomposed(node, scale, &parts, mask.as_ref())?
         };
-        let context = self.emit.transpose(&format!("{scope}_merged"), &context, &[0, 2, 1, 3])?;
+        let context = self
+            .emit
+            .transpose(&format!("{scope}_merged"), &context, &[0, 2, 1, 3])?;
         self.emit.reshape(scope, &context, &[batch, queries, channels])
     }
 
@@ -170,24 +177,25 @@ impl Standard<'_> {
         let scope = &node.scope;
         #[allow(clippy::cast_possible_truncation)] // rounding to the working precision is meant
         let factor = self.emit.scalar(scale as f32);
-        let query = self.emit.binary("mul", &format!("{scope}_query_scaled"), &parts[0], factor)?;
-        let mut scores = self.matmul(&format!("{scope}_scores"), &query, &parts[1], true)?;
+        let query = self
+            .emit
+            .binary("mul", &format!("{scope}_query_scaled"), &parts[0], factor)?;
+        let mut scores = self
+            .emit
+            .matmul(&format!("{scope}_scores"), (&query, false), (&parts[1], true))?;
         if let Some(mask) = mask {
-            scores = self.emit.binary("add", &format!("{scope}_masked"), &scores, mask)?;
+            scores = self
+                .emit
+                .binary("add", &format!("{scope}_masked"), &scores, mask)?;
         }
-        let inputs = vec![("x", Input::from(&scores)), ("axis", Value::i32(-1).into())];
-        let probabilities = self.emit.op("softmax", &format!("{scope}_probabilities"), inputs)?;
-        self.matmul(&format!("{scope}_context"), &probabilities, &parts[2], false)
-    }
-
-    fn matmul(&mut self, name: &str, x: &Var, y: &Var, transpose_y: bool) -> Result<Var, ConvertError> {
-        let inputs = vec![
-            ("x", Input::from(x)),
-            ("y", y.into()),
-            ("transpose_x", Value::bool(false).into()),
-            ("transpose_y", Value::bool(transpose_y).into()),
-        ];
-        self.emit.op("matmul", name, inputs)
+        let probabilities = self
+            .emit
+            .softmax(&format!("{scope}_probabilities"), &scores, -1)?;
+        self.emit.matmul(
+            &format!("{scope}_context"),
+            (&probabilities, false),
+            (&parts[2], false),
+        )
     }
 
     fn select(&mut self, node: &Node, dim: i64, index: i64) -> Result<Var, ConvertError> {
@@ -195,10 +203,17 @@ impl Standard<'_> {
         let x = self.var(node, node.inputs[0])?;
         let out_of_range = || fail(node, format!("dimension {dim}, index {index} is out of range"));
         let axis = corer_mil::ops::normalize_axis(dim, shape.len()).map_err(|_| out_of_range())?;
-        let at = if index < 0 { index + shape[axis].cast_signed() } else { index };
+        let at = if index < 0 {
+            index + shape[axis].cast_signed()
+        } else {
+            index
+        };
         let at = u64::try_from(at).map_err(|_| out_of_range())?;
-        let kept = self.emit.slice(&format!("{}_kept", node.scope), &x, axis, at, at + 1)?;
-        self.emit.squeeze(&node.scope, &kept, &[i32::try_from(axis).unwrap_or(i32::MAX)])
+        let kept = self
+            .emit
+            .slice(&format!("{}_kept", node.scope), &x, axis, at, at + 1)?;
+        self.emit
+            .squeeze(&node.scope, &kept, &[i32::try_from(axis).unwrap_or(i32::MAX)])
     }
 
     /// Pools (B, S, C) to (B, C).
@@ -209,32 +224,11 @@ impl Standard<'_> {
         }
         let x = self.var(node, node.inputs[0])?;
         let shape = known_shape(self.emit.graph, node, node.inputs[1])?;
-        let mask = self.emit.float_mask(node, node.inputs[1])?;
-        let mask = self.emit.reshape(&format!("{scope}_mask"), &mask, &[shape[0], shape[1], 1])?;
-        let pooled = if kind == PoolKind::Max {
-            let less = self.emit.binary("sub", &format!("{scope}_less_one"), &mask, self.emit.scalar(1.0))?;
-            let factor = self.emit.scalar(NEVER_ATTEND);
-            let below = self.emit.binary("mul", &format!("{scope}_below"), &less, factor)?;
-            let masked = self.emit.binary("add", &format!("{scope}_masked"), &x, &below)?;
-            self.emit.reduce("reduce_max", &format!("{scope}_max"), &masked, 1)?
-        } else {
-            let masked = self.emit.binary("mul", &format!("{scope}_masked"), &x, &mask)?;
-            let sum = self.emit.reduce("reduce_sum", &format!("{scope}_sum"), &masked, 1)?;
-            let count = self.emit.reduce("reduce_sum", &format!("{scope}_count"), &mask, 1)?;
-            let floor = self.emit.scalar(1.0);
-            let mut count = self.emit.binary("maximum", &format!("{scope}_count_floor"), &count, floor)?;
-            if kind == PoolKind::MeanSqrtLength {
-                let name = format!("{scope}_count_root");
-                count = self.emit.op("sqrt", &name, vec![("x", (&count).into())])?;
-            }
-            self.emit.binary("real_div", &format!("{scope}_mean"), &sum, &count)?
-        };
+        let name = format!("{scope}_pooled");
+        let pooled = self
+            .emit
+            .pool(node, &name, kind, &x, (&[shape[0], shape[1], 1], 1))?;
         self.emit.squeeze(scope, &pooled, &[1])
-    }
-
-    fn unary(&mut self, node: &Node, op: &str) -> Result<Var, ConvertError> {
-        let x = self.var(node, node.inputs[0])?;
-        self.emit.op(op, &node.scope, vec![("x", (&x).into())])
     }
 
     /// The variable of a graph value; a weight becomes a `const` where it is used.

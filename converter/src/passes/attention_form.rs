@@ -16,8 +16,15 @@ const OPERAND_LIMIT: u64 = 2 << 20;
 
 pub(super) fn auto(graph: &mut Graph) -> Result<usize, PassError> {
     run(graph, |heads, queries, keys| {
-        let bytes = heads.saturating_mul(queries).saturating_mul(keys).saturating_mul(2);
-        if bytes > OPERAND_LIMIT { AttentionLayout::Split } else { AttentionLayout::Packed }
+        let bytes = heads
+            .saturating_mul(queries)
+            .saturating_mul(keys)
+            .saturating_mul(2);
+        if bytes > OPERAND_LIMIT {
+            AttentionLayout::Split
+        } else {
+            AttentionLayout::Packed
+        }
     })
 }
 
@@ -33,20 +40,40 @@ fn run(graph: &mut Graph, choose: fn(u64, u64, u64) -> AttentionLayout) -> Resul
     let mut rewrites = 0;
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
-        let Op::Attention { heads, scale, layout: AttentionLayout::HeadMajor } = node.op else { continue };
+        let Op::Attention {
+            heads,
+            scale,
+            layout: AttentionLayout::HeadMajor,
+        } = node.op
+        else {
+            continue;
+        };
         let (inputs, output) = (node.inputs.clone(), node.output);
-        let tokens = |id: ValueId| graph.shape(id).get(1).and_then(|dim| dim.known()).unwrap_or(u64::MAX);
+        let tokens = |id: ValueId| {
+            graph
+                .shape(id)
+                .get(1)
+                .and_then(|dim| dim.known())
+                .unwrap_or(u64::MAX)
+        };
         let form = choose(heads, tokens(inputs[0]), tokens(inputs[1]));
         let interleaved = match form {
             AttentionLayout::Packed => &inputs[..3],
             _ => &inputs[1..2],
         };
-        let makers: Option<Vec<usize>> = interleaved.iter().map(|id| only_use_of_linear(graph, *id)).collect();
+        let makers: Option<Vec<usize>> = interleaved
+            .iter()
+            .map(|id| only_use_of_linear(graph, *id))
+            .collect();
         let taker = match form {
             AttentionLayout::Packed => linear_taking(graph, output).map(Some),
             _ => Some(None),
         };
-        let channels = graph.shape(output).last().and_then(|dim| dim.known()).unwrap_or(0);
+        let channels = graph
+            .shape(output)
+            .last()
+            .and_then(|dim| dim.known())
+            .unwrap_or(0);
         let (Some(makers), Some(taker), Some(order)) = (makers, taker, interleaving(channels, heads)) else {
             continue;
         };
@@ -55,10 +82,22 @@ fn run(graph: &mut Graph, choose: fn(u64, u64, u64) -> AttentionLayout) -> Resul
         }
         if let Some(taker) = taker {
             graph.rewrite_weights(taker, |tensor, is_bias| {
-                if is_bias { Ok(tensor) } else { tensor.select_columns(order.clone()) }
+                if is_bias {
+                    Ok(tensor)
+                } else {
+                    tensor.select_columns(order.clone())
+                }
             })?;
         }
-        graph.replace(index, Op::Attention { heads, scale, layout: form }, inputs)?;
+        graph.replace(
+            index,
+            Op::Attention {
+                heads,
+                scale,
+                layout: form,
+            },
+            inputs,
+        )?;
         rewrites += 1;
     }
     Ok(rewrites)
@@ -68,7 +107,9 @@ fn run(graph: &mut Graph, choose: fn(u64, u64, u64) -> AttentionLayout) -> Resul
 fn only_use_of_linear(graph: &Graph, id: ValueId) -> Option<usize> {
     let index = graph.producer_index(id)?;
     let node = &graph.nodes[index];
-    let known = node.inputs[1..].iter().all(|weight| graph.as_weight(*weight).is_some());
+    let known = node.inputs[1..]
+        .iter()
+        .all(|weight| graph.as_weight(*weight).is_some());
     (node.op == Op::Linear && known && graph.uses(id) == 1).then_some(index)
 }
 
@@ -84,7 +125,11 @@ fn linear_taking(graph: &Graph, id: ValueId) -> Option<usize> {
 fn interleaving(channels: u64, heads: u64) -> Option<Arc<[u32]>> {
     let (channels, heads) = (u32::try_from(channels).ok()?, u32::try_from(heads).ok()?);
     let width = channels.checked_div(heads)?;
-    Some((0..channels).map(|channel| (channel % heads) * width + channel / heads).collect())
+    Some(
+        (0..channels)
+            .map(|channel| (channel % heads) * width + channel / heads)
+            .collect(),
+    )
 }
 
 #[cfg(test)]

@@ -9,10 +9,14 @@ pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
     let mut rewrites = 0;
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
-        let Op::Attention { heads, scale, layout } = node.op else { continue };
+        let Op::Attention { heads, scale, layout } = node.op else {
+            continue;
+        };
         let inputs = node.inputs.clone();
         let query = inputs[0];
-        let Some(linear) = graph.producer_index(query).filter(|linear| graph.nodes[*linear].op == Op::Linear)
+        let Some(linear) = graph
+            .producer_index(query)
+            .filter(|linear| graph.nodes[*linear].op == Op::Linear)
         else {
             continue;
         };
@@ -23,7 +27,15 @@ pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
         #[allow(clippy::cast_possible_truncation)] // a factor; f32 is what weights are held in
         let rewritten = graph.rewrite_weights(linear, |tensor, _| Ok(tensor.scale(scale as f32)))?;
         if rewritten {
-            graph.replace(index, Op::Attention { heads, scale: 1.0, layout }, inputs)?;
+            graph.replace(
+                index,
+                Op::Attention {
+                    heads,
+                    scale: 1.0,
+                    layout,
+                },
+                inputs,
+            )?;
             rewrites += 1;
         }
     }

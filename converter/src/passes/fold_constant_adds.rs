@@ -15,13 +15,21 @@ const MOST_ELEMENTS: u64 = 1 << 22;
 pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
     let mut rewrites = 0;
     for index in 0..graph.nodes.len() {
-        let Some((inner, outer_constant)) = constant_add(graph, index) else { continue };
-        let Some(inner_index) = graph.producer_index(inner) else { continue };
-        let Some((x, inner_constant)) = constant_add(graph, inner_index) else { continue };
+        let Some((inner, outer_constant)) = constant_add(graph, index) else {
+            continue;
+        };
+        let Some(inner_index) = graph.producer_index(inner) else {
+            continue;
+        };
+        let Some((x, inner_constant)) = constant_add(graph, inner_index) else {
+            continue;
+        };
         if graph.uses(inner) != 1 {
             continue;
         }
-        let Some(sum) = sum(graph, inner_constant, outer_constant)? else { continue };
+        let Some(sum) = sum(graph, inner_constant, outer_constant)? else {
+            continue;
+        };
         let name = graph.nodes[index].scope.clone();
         let sum = graph.weight(&name, sum);
         graph.replace(index, Op::Add, vec![x, sum])?;
@@ -34,7 +42,11 @@ pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
 fn constant_add(graph: &Graph, index: usize) -> Option<(ValueId, ValueId)> {
     let node = &graph.nodes[index];
     let [a, b] = node.inputs[..] else { return None };
-    match (&node.op, graph.as_weight(a).is_some(), graph.as_weight(b).is_some()) {
+    match (
+        &node.op,
+        graph.as_weight(a).is_some(),
+        graph.as_weight(b).is_some(),
+    ) {
         (Op::Add, false, true) => Some((a, b)),
         (Op::Add, true, false) => Some((b, a)),
         _ => None,
@@ -47,7 +59,9 @@ fn sum(graph: &Graph, a: ValueId, b: ValueId) -> Result<Option<LazyTensor>, Pass
     let (Some(shape), Some(first), Some(second)) = (shape, graph.as_weight(a), graph.as_weight(b)) else {
         return Ok(None);
     };
-    let count = shape.iter().try_fold(1u64, |count, size| count.checked_mul(*size));
+    let count = shape
+        .iter()
+        .try_fold(1u64, |count, size| count.checked_mul(*size));
     if graph.shape(a) != graph.shape(b) || count.is_none_or(|count| count > MOST_ELEMENTS) {
         return Ok(None);
     }

@@ -15,7 +15,8 @@ pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
         if node.op != Op::Embedding {
             continue;
         }
-        let (Some(table), Some(rows)) = (graph.as_weight(node.inputs[0]), graph.as_ints(node.inputs[1])) else {
+        let (Some(table), Some(rows)) = (graph.as_weight(node.inputs[0]), graph.as_ints(node.inputs[1]))
+        else {
             continue;
         };
         let height = table.shape().first().copied().unwrap_or(0);
@@ -24,7 +25,9 @@ pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
             .map(|row| u32::try_from(*row).ok().filter(|row| u64::from(*row) < height))
             .collect();
         let shape: Option<Vec<u64>> = graph.shape(node.output).iter().copied().map(Dim::known).collect();
-        let (Some(rows), Some(shape)) = (rows, shape) else { continue };
+        let (Some(rows), Some(shape)) = (rows, shape) else {
+            continue;
+        };
         let name = format!("{}.weight", node.scope);
         let (scope, output) = (node.scope.clone(), node.output);
         let tensor = table.clone().select_rows(Arc::from(rows))?.reshape(shape)?;

@@ -8,7 +8,9 @@ use corer_mil::Dim;
 pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
     let mut rewrites = 0;
     for index in 0..graph.nodes.len() {
-        let Some((op, inputs, scope)) = attention(graph, &graph.nodes[index]) else { continue };
+        let Some((op, inputs, scope)) = attention(graph, &graph.nodes[index]) else {
+            continue;
+        };
         graph.replace(index, op, inputs)?;
         graph.nodes[index].scope = scope;
         rewrites += 1;
@@ -23,7 +25,9 @@ fn attention(graph: &Graph, node: &Node) -> Option<(Op, Vec<ValueId>, String)> {
     };
     let merged = swapped(graph, node.inputs[0])?;
     let core = graph.producer(merged)?;
-    let Op::ScaledDotProductAttention { scale } = core.op else { return None };
+    let Op::ScaledDotProductAttention { scale } = core.op else {
+        return None;
+    };
     let [core_batch, Dim::Known(heads), core_tokens, Dim::Known(width)] = graph.shape(merged) else {
         return None;
     };
@@ -50,7 +54,11 @@ fn attention(graph: &Graph, node: &Node) -> Option<(Op, Vec<ValueId>, String)> {
     inputs.extend(core.inputs.get(3));
     #[allow(clippy::cast_precision_loss)] // head widths are small
     let scale = scale.unwrap_or_else(|| 1.0 / (*width as f64).sqrt());
-    let op = Op::Attention { heads: *heads, scale, layout: AttentionLayout::HeadMajor };
+    let op = Op::Attention {
+        heads: *heads,
+        scale,
+        layout: AttentionLayout::HeadMajor,
+    };
     Some((op, inputs, core.scope.clone()))
 }
 

@@ -42,7 +42,11 @@ pub struct PassReport {
 ///
 /// # Errors
 /// A weight that can't be read, or a graph that does not hold together after a pass.
-pub fn run(graph: &mut Graph, layout: Layout, attention: AttentionForm) -> Result<Vec<PassReport>, ConvertError> {
+pub fn run(
+    graph: &mut Graph,
+    layout: Layout,
+    attention: AttentionForm,
+) -> Result<Vec<PassReport>, ConvertError> {
     // Constants first: the later passes look through sums and lookups. Attention is lifted before its form is
     // chosen, and the scale is folded before weights are interleaved, so that each sees plain linears.
     let mut passes: Vec<(&'static str, Rewrite)> = vec![
@@ -64,7 +68,10 @@ pub fn run(graph: &mut Graph, layout: Layout, attention: AttentionForm) -> Resul
     }
     let mut reports = Vec::with_capacity(passes.len());
     for (name, pass) in passes {
-        let graph_error = |error| ConvertError::Graph { stage: name.into(), error };
+        let graph_error = |error| ConvertError::Graph {
+            stage: name.into(),
+            error,
+        };
         let rewrites = pass(graph).map_err(|error| match error {
             PassError::Graph(error) => graph_error(error),
             PassError::Source(error) => ConvertError::Source(error),

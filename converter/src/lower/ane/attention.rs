@@ -34,8 +34,16 @@ impl Ane<'_> {
     ) -> Result<Var, ConvertError> {
         let query = known_shape(self.emit.graph, node, node.inputs[0])?;
         let key = known_shape(self.emit.graph, node, node.inputs[1])?;
-        let [batch, queries, channels] = query[..] else { return Err(fail(node, "query must be (B, S, C)")) };
-        let sizes = Sizes { batch, heads, width: channels / heads, queries, keys: key[1] };
+        let [batch, queries, channels] = query[..] else {
+            return Err(fail(node, "query must be (B, S, C)"));
+        };
+        let sizes = Sizes {
+            batch,
+            heads,
+            width: channels / heads,
+            queries,
+            keys: key[1],
+        };
         let q = self.channels_first(node, node.inputs[0])?;
         let k = self.channels_first(node, node.inputs[1])?;
         let v = self.channels_first(node, node.inputs[2])?;
@@ -52,18 +60,22 @@ impl Ane<'_> {
         for start in (0..queries).step_by(usize::try_from(QUERY_CHUNK).unwrap_or(usize::MAX)) {
             let end = (start + QUERY_CHUNK).min(queries);
             let part = if queries > QUERY_CHUNK {
-                self.emit.slice(&format!("{}_queries", node.scope), &q, 3, start, end)?
+                self.emit
+                    .slice(&format!("{}_queries", node.scope), &q, 3, start, end)?
             } else {
                 q.clone()
             };
-            let chunk = Sizes { queries: end - start, ..sizes };
+            let chunk = Sizes {
+                queries: end - start,
+                ..sizes
+            };
             let scores = form.scores(self, node, chunk, &part)?;
             let probabilities = self.probabilities(node, scale, scores, mask.as_ref(), &form, sizes)?;
             chunks.push(form.context(self, node, chunk, &probabilities)?);
         }
         match <[Var; 1]>::try_from(chunks) {
             Ok([whole]) => Ok(whole),
-            Err(chunks) => self.concat(&node.scope, chunks, 3),
+            Err(chunks) => self.emit.concat(&node.scope, chunks, 3),
         }
     }
 
@@ -81,7 +93,9 @@ impl Ane<'_> {
         if scale != 1.0 {
             #[allow(clippy::cast_possible_truncation)] // rounding to the working precision is meant
             let factor = self.emit.scalar(scale as f32);
-            scores = self.emit.binary("mul", &format!("{scope}_scaled"), &scores, factor)?;
+            scores = self
+                .emit
+                .binary("mul", &format!("{scope}_scaled"), &scores, factor)?;
         }
         if let Some(mask) = mask {
             let mask = match form {
@@ -91,11 +105,17 @@ impl Ane<'_> {
                 }
                 _ => mask.clone(),
             };
-            scores = self.emit.binary("add", &format!("{scope}_masked"), &scores, &mask)?;
+            scores = self
+                .emit
+                .binary("add", &format!("{scope}_masked"), &scores, &mask)?;
         }
-        let axis = Value::i32(if matches!(form, Form::Batched { .. }) { 2 } else { 1 });
-        let inputs = vec![("x", Input::from(&scores)), ("axis", axis.into())];
-        self.emit.op("softmax", &format!("{scope}_probabilities"), inputs)
+        let axis = if matches!(form, Form::Batched { .. }) {
+            2
+        } else {
+            1
+        };
+        self.emit
+            .softmax(&format!("{scope}_probabilities"), &scores, axis)
     }
 
     /// The additive mask as (B, keys, 1, 1).
@@ -112,20 +132,14 @@ impl Ane<'_> {
         self.emit.op("einsum", name, inputs)
     }
 
-    fn concat(&mut self, name: &str, parts: Vec<Var>, axis: i32) -> Result<Var, ConvertError> {
-        let inputs = vec![
-            ("values", Input::Vars(parts)),
-            ("axis", Value::i32(axis).into()),
-            ("interleave", Value::bool(false).into()),
-        ];
-        self.emit.op("concat", name, inputs)
-    }
-
     /// Cuts one axis into equal parts.
     fn cut(&mut self, name: &str, x: &Var, parts: u64, axis: i32) -> Result<Vec<Var>, ConvertError> {
         let inputs = vec![
             ("x", Input::from(x)),
-            ("num_splits", Value::i32(i32::try_from(parts).unwrap_or(i32::MAX)).into()),
+            (
+                "num_splits",
+                Value::i32(i32::try_from(parts).unwrap_or(i32::MAX)).into(),
+            ),
             ("axis", Value::i32(axis).into()),
         ];
         Ok(self.emit.builder.ops("split", name, inputs)?)
@@ -147,15 +161,23 @@ impl Form {
         let scope = &node.scope;
         let shape = [s.batch, s.width, s.heads, s.keys];
         let key = ane.emit.reshape(&format!("{scope}_key_heads"), k, &shape)?;
-        let key = ane.emit.transpose(&format!("{scope}_key_transposed"), &key, &[0, 3, 2, 1])?;
+        let key = ane
+            .emit
+            .transpose(&format!("{scope}_key_transposed"), &key, &[0, 3, 2, 1])?;
         let value = ane.emit.reshape(&format!("{scope}_value_heads"), v, &shape)?;
         Ok(Self::Packed { key, value })
     }
 
     fn split(ane: &mut Ane<'_>, node: &Node, s: Sizes, k: &Var, v: &Var) -> Result<Self, ConvertError> {
         let scope = &node.scope;
-        let key = ane.emit.reshape(&format!("{scope}_key_heads"), k, &[s.batch, s.width, s.heads, s.keys])?;
-        let key = ane.emit.transpose(&format!("{scope}_key_transposed"), &key, &[0, 3, 2, 1])?;
+        let key = ane.emit.reshape(
+            &format!("{scope}_key_heads"),
+            k,
+            &[s.batch, s.width, s.heads, s.keys],
+        )?;
+        let key = ane
+            .emit
+            .transpose(&format!("{scope}_key_transposed"), &key, &[0, 3, 2, 1])?;
         let keys = ane.cut(&format!("{scope}_key_head"), &key, s.heads, 2)?;
         let values = ane.cut(&format!("{scope}_value_head"), v, s.heads, 1)?;
         Ok(Self::Split { keys, values })
@@ -163,8 +185,12 @@ impl Form {
 
     fn batched(ane: &mut Ane<'_>, node: &Node, s: Sizes, k: &Var, v: &Var) -> Result<Self, ConvertError> {
         let shape = [s.batch, s.heads, s.width, s.keys];
-        let key = ane.emit.reshape(&format!("{}_key_heads", node.scope), k, &shape)?;
-        let value = ane.emit.reshape(&format!("{}_value_heads", node.scope), v, &shape)?;
+        let key = ane
+            .emit
+            .reshape(&format!("{}_key_heads", node.scope), k, &shape)?;
+        let value = ane
+            .emit
+            .reshape(&format!("{}_value_heads", node.scope), v, &shape)?;
         Ok(Self::Batched { key, value })
     }
 
@@ -182,18 +208,13 @@ impl Form {
                 for (key, query) in keys.iter().zip(&queries) {
                     scores.push(ane.einsum(&format!("{scope}_head_scores"), key, query)?);
                 }
-                ane.concat(&format!("{scope}_scores"), scores, 2)
+                ane.emit.concat(&format!("{scope}_scores"), scores, 2)
             }
             Self::Batched { key, .. } => {
                 let shape = [s.batch, s.heads, s.width, s.queries];
                 let query = ane.emit.reshape(&format!("{scope}_query_heads"), q, &shape)?;
-                let inputs = vec![
-                    ("x", Input::from(key)),
-                    ("y", (&query).into()),
-                    ("transpose_x", Value::bool(true).into()),
-                    ("transpose_y", Value::bool(false).into()),
-                ];
-                ane.emit.op("matmul", &format!("{scope}_scores"), inputs)
+                ane.emit
+                    .matmul(&format!("{scope}_scores"), (key, true), (&query, false))
             }
         }
     }
@@ -212,16 +233,12 @@ impl Form {
                 for (value, part) in values.iter().zip(&parts) {
                     contexts.push(ane.einsum(&format!("{scope}_head_context"), value, part)?);
                 }
-                ane.concat(scope, contexts, 1)
+                ane.emit.concat(scope, contexts, 1)
             }
             Self::Batched { value, .. } => {
-                let inputs = vec![
-                    ("x", Input::from(value)),
-                    ("y", p.into()),
-                    ("transpose_x", Value::bool(false).into()),
-                    ("transpose_y", Value::bool(false).into()),
-                ];
-                let context = ane.emit.op("matmul", &format!("{scope}_context"), inputs)?;
+                let context = ane
+                    .emit
+                    .matmul(&format!("{scope}_context"), (value, false), (p, false))?;
                 ane.emit.reshape(scope, &context, &merged)
             }
         }
