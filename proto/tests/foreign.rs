@@ -1,6 +1,7 @@
 //! Packages that coremltools wrote: they open, have no fault, and survive being written again.
 //!
-//! Looks in `conformance/foreign` and in the directory named by `CORER_FOREIGN_PACKAGES`.
+//! Looks in `conformance/foreign`, in `conformance/foreign-bert` and in the directory named by
+//! `CORER_FOREIGN_PACKAGES`.
 
 mod common;
 
@@ -24,9 +25,14 @@ fn packages() -> Vec<PathBuf> {
         }
     }
     let mut found = Vec::new();
-    gather(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance/foreign"),
-        &mut found,
+    let conformance = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance");
+    gather(&conformance.join("foreign"), &mut found);
+    gather(&conformance.join("foreign-bert"), &mut found);
+    assert!(
+        found.len() >= 20,
+        "only {} packages in {}",
+        found.len(),
+        conformance.display()
     );
     if let Some(directory) = std::env::var_os("CORER_FOREIGN_PACKAGES") {
         gather(Path::new(&directory), &mut found);
