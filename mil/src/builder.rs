@@ -73,8 +73,11 @@ pub struct FunctionBuilder {
     operations: Vec<Operation>,
     names: BTreeSet<String>,
     constants: HashMap<String, usize>,
-    /// Values that depend on constants alone.
+    /// Values that may stand where a constant is asked for: constants, what is computed from them alone, and
+    /// results of `constexpr_*` as they are.
     fixed: BTreeSet<String>,
+    /// Those of [`Self::fixed`] that no `constexpr_*` made.
+    plain: BTreeSet<String>,
     /// The next dimension symbol no value has yet.
     next_symbol: u32,
 }
@@ -89,6 +92,7 @@ impl FunctionBuilder {
             names: BTreeSet::new(),
             constants: HashMap::new(),
             fixed: BTreeSet::new(),
+            plain: BTreeSet::new(),
             next_symbol: 0,
         }
     }
@@ -116,6 +120,7 @@ impl FunctionBuilder {
         let ty = value.ty.clone();
         self.constants.insert(name.clone(), self.operations.len());
         self.fixed.insert(name.clone());
+        self.plain.insert(name.clone());
         self.operations.push(Operation {
             op: "const".into(),
             inputs: BTreeMap::new(),
@@ -235,11 +240,17 @@ impl FunctionBuilder {
         };
         row.check_arguments(&call).map_err(fail)?;
         let mut types = (row.infer)(&call).map_err(fail)?;
-        let fixed = call.args.values().flatten().all(|arg| arg.fixed);
         drop(call);
         for ty in &mut types {
             self.number_symbols(ty);
         }
+        // Apple's reader folds what constants alone make, but takes decompressed weights only as they are.
+        let decompresses = op.starts_with("constexpr_");
+        let plain = !decompresses
+            && bindings.values().flatten().all(|binding| match binding {
+                Binding::Name(name) => self.plain.contains(name),
+                Binding::Value(_) => true,
+            });
         let mut results: Vec<Var> = Vec::with_capacity(types.len());
         for (position, ty) in types.into_iter().enumerate() {
             let name = if position == 0 {
@@ -247,8 +258,11 @@ impl FunctionBuilder {
             } else {
                 self.fresh(&format!("{op_name}_{position}"))
             };
-            if fixed {
+            if decompresses || plain {
                 self.fixed.insert(name.clone());
+            }
+            if plain {
+                self.plain.insert(name.clone());
             }
             results.push(Var { name, ty });
         }
@@ -312,8 +326,10 @@ impl FunctionBuilder {
         if let Some(index) = self.constants.remove(old) {
             self.constants.insert(new.into(), index);
         }
-        if self.fixed.remove(old) {
-            self.fixed.insert(new.into());
+        for set in [&mut self.fixed, &mut self.plain] {
+            if set.remove(old) {
+                set.insert(new.into());
+            }
         }
     }
 

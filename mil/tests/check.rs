@@ -281,6 +281,42 @@ fn arguments_are_checked() {
         .insert("indices".into(), twice);
     assert_eq!(only(&program).0, FaultKind::Parameter);
 
+    // What is computed from a decompressed weight is no constant any more; what is computed from constants is.
+    for (source, constant) in [("dense", false), ("plain", true)] {
+        let mut f = FunctionBuilder::new(Opset::CoreMl8);
+        let x = f.input("x", fp16(&[1, 4]));
+        let weight = match source {
+            "plain" => f.constant(source, weight(&[4, 6])),
+            _ => {
+                let data = Input::Literal(Value::tensor(
+                    TensorType::new(DataType::Int8, [4u64, 6]),
+                    vec![1; 24],
+                ));
+                let scale = Input::Literal(Value::floats(DataType::Fp16, &[1, 1], &[0.5]));
+                f.op(
+                    "constexpr_blockwise_shift_scale",
+                    source,
+                    vec![("data", data), ("scale", scale)],
+                )
+                .expect(source)
+            }
+        };
+        let perm = Value::i32s(&[1, 0]).into();
+        let turned = f
+            .op(
+                "transpose",
+                "turned",
+                vec![("x", (&weight).into()), ("perm", perm)],
+            )
+            .expect("transpose");
+        let y = f.op(
+            "linear",
+            "y",
+            vec![("x", (&x).into()), ("weight", (&turned).into())],
+        );
+        assert_eq!(y.is_ok(), constant, "{source}");
+    }
+
     // An axis outside the rank, which Apple's reader lets through.
     let mut program = small(Opset::CoreMl8);
     let axis = vec![Binding::Value(Value::i32(3))];
@@ -290,6 +326,27 @@ fn arguments_are_checked() {
     let (kind, message) = only(&program);
     assert_eq!(kind, FaultKind::Shape);
     assert!(message.contains("axis 3 is outside rank 3"), "{message}");
+}
+
+#[test]
+fn a_select_declared_as_coremltools_does_passes() {
+    let mut f = FunctionBuilder::new(Opset::CoreMl6);
+    let cond = f.input("cond", TensorType::new(DataType::Bool, [2u64, 9]));
+    let scalar = |value| Input::Const(Value::float(DataType::Fp16, value));
+    let y = f.op(
+        "select",
+        "y",
+        vec![("cond", (&cond).into()), ("a", scalar(1.0)), ("b", scalar(0.0))],
+    );
+    let y = y.expect("select");
+    assert_eq!(y.ty, fp16(&[2, 9]).into());
+    let mut program = program(f.finish(&[y]));
+    assert!(check(&program).is_empty());
+    // It leaves the condition out of the shape; anything else is wrong.
+    operation(&mut program, "y").outputs[0].ty = fp16(&[]).into();
+    assert!(check(&program).is_empty());
+    operation(&mut program, "y").outputs[0].ty = fp16(&[9]).into();
+    assert_eq!(only(&program).0, FaultKind::Result);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::function::Scope;
+use super::function::{Origin, Scope};
 use super::near::{hint, nearest};
 use super::value::{check_type, check_value};
 use super::{FaultKind, Faults};
@@ -14,13 +14,13 @@ use crate::types::ValueType;
 /// The rank Core ML takes at prediction; what only feeds decompression may have more.
 const MAX_RANK: usize = 5;
 
-/// Checks an operation but for its blocks; returns whether its results depend on constants alone.
+/// Checks an operation but for its blocks; returns how its results are made.
 pub(super) fn check<'a>(
     operation: &'a Operation,
     opset: Opset,
     scope: &Scope<'a>,
     faults: &mut Faults,
-) -> bool {
+) -> Origin {
     let mut bound = bind(operation, scope, faults);
     if let Some(row) = ops::lookup(&operation.op, opset) {
         if !operation.blocks.is_empty() {
@@ -32,11 +32,19 @@ pub(super) fn check<'a>(
         infer(operation, opset, row, bound.args, bound.whole, faults);
     } else if let Some(row) = ops::foreign(&operation.op, opset) {
         foreign(operation, opset, row, faults);
+        // Random numbers and the like are no constants, whatever they are made from.
+        bound.plain = false;
     } else {
         unknown(&operation.op, opset, faults);
     }
     ranks(operation, faults);
-    bound.fixed
+    if operation.op.starts_with("constexpr_") {
+        Origin::Decompressed
+    } else if bound.plain && operation.blocks.is_empty() {
+        Origin::Constant
+    } else {
+        Origin::Computed
+    }
 }
 
 /// The arguments of an operation, resolved.
@@ -44,15 +52,15 @@ struct Bound<'a> {
     args: BTreeMap<&'a str, Vec<Arg<'a>>>,
     /// Whether all of them are known and of types to reason about.
     whole: bool,
-    /// Whether all of them depend on constants alone.
-    fixed: bool,
+    /// Whether all of them are made from constants alone.
+    plain: bool,
 }
 
 fn bind<'a>(operation: &'a Operation, scope: &Scope<'a>, faults: &mut Faults) -> Bound<'a> {
     let mut bound = Bound {
         args: BTreeMap::new(),
         whole: true,
-        fixed: true,
+        plain: true,
     };
     for (param, bindings) in &operation.inputs {
         let mut args = Vec::with_capacity(bindings.len());
@@ -71,11 +79,11 @@ fn bind<'a>(operation: &'a Operation, scope: &Scope<'a>, faults: &mut Faults) ->
                 },
                 Binding::Name(name) => match scope.get(name) {
                     Some(known) if known.sound => {
-                        bound.fixed &= known.fixed;
+                        bound.plain &= known.origin == Origin::Constant;
                         args.push(Arg {
                             ty: known.ty,
                             value: known.value,
-                            fixed: known.fixed,
+                            fixed: known.origin != Origin::Computed,
                         });
                     }
                     Some(_) => bound.whole = false,
@@ -92,7 +100,7 @@ fn bind<'a>(operation: &'a Operation, scope: &Scope<'a>, faults: &mut Faults) ->
         }
         bound.args.insert(param, args);
     }
-    bound.fixed &= bound.whole;
+    bound.plain &= bound.whole;
     bound
 }
 

@@ -21,10 +21,21 @@ pub(super) struct Known<'a> {
     pub(super) ty: &'a ValueType,
     /// Its value, when it is a `const`.
     pub(super) value: Option<&'a Value>,
-    /// Whether it depends on constants alone.
-    pub(super) fixed: bool,
+    /// How it is made.
+    pub(super) origin: Origin,
     /// Whether its type is one to reason about.
     pub(super) sound: bool,
+}
+
+/// How a value is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Origin {
+    /// From constants alone: Apple's reader folds it.
+    Constant,
+    /// By a `constexpr_*`: it stands for a constant as it is, but nothing computed from it does.
+    Decompressed,
+    /// At prediction.
+    Computed,
 }
 
 /// The values an operation can see.
@@ -55,7 +66,7 @@ impl<'a> Scope<'a> {
         &mut self,
         named: &'a NamedType,
         value: Option<&'a Value>,
-        fixed: bool,
+        origin: Origin,
         faults: &mut Faults,
     ) {
         let name = named.name.as_str();
@@ -86,7 +97,7 @@ impl<'a> Scope<'a> {
             Known {
                 ty: &named.ty,
                 value,
-                fixed,
+                origin,
                 sound,
             },
         );
@@ -120,7 +131,7 @@ pub(super) fn check_function(function: &Function, faults: &mut Faults) {
         let mut scope = Scope::default();
         faults.operation = None;
         for input in &function.inputs {
-            scope.define(input, None, false, faults);
+            scope.define(input, None, Origin::Computed, faults);
         }
         if let Some(input) = body.inputs.first() {
             faults.add(
@@ -142,7 +153,7 @@ fn check_block<'a>(
     faults: &mut Faults,
 ) {
     for input in &block.inputs {
-        scope.define(input, None, false, faults);
+        scope.define(input, None, Origin::Computed, faults);
     }
     for (index, operation) in block.operations.iter().enumerate() {
         if faults.full() {
@@ -192,7 +203,7 @@ fn check_operation<'a>(
             "an operation's name must be one string".into(),
         );
     }
-    let fixed = arguments::check(operation, opset, scope, faults);
+    let origin = arguments::check(operation, opset, scope, faults);
     if path.len() / 2 >= MAX_NESTING {
         if !operation.blocks.is_empty() {
             faults.add(
@@ -214,7 +225,7 @@ fn check_operation<'a>(
     }
     let value = operation.const_value().filter(|value| is_short(value));
     for output in &operation.outputs {
-        scope.define(output, value, fixed, faults);
+        scope.define(output, value, origin, faults);
     }
 }
 

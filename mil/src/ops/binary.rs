@@ -53,5 +53,10 @@ fn comparison(call: &Call<'_>) -> Result<Vec<ValueType>, String> {
 /// `a` where `cond`, else `b`.
 fn select(call: &Call<'_>) -> Result<Vec<ValueType>, String> {
     let (cond, a, b) = (call.tensor("cond")?, call.tensor("a")?, call.tensor("b")?);
-    one(a.dtype, broadcast(&cond.shape, &broadcast(&a.shape, &b.shape)?)?)
+    let branches = broadcast(&a.shape, &b.shape)?;
+    let whole = broadcast(&cond.shape, &branches)?;
+    // coremltools leaves `cond` out of the shape it declares, so packages with two scalars exist.
+    let declared = call.declared.first().and_then(|ty| ty.as_tensor());
+    let as_coremltools = declared.is_some_and(|declared| declared.shape == branches);
+    one(a.dtype, if as_coremltools { branches } else { whole })
 }

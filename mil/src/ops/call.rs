@@ -14,8 +14,8 @@ pub struct Arg<'a> {
     pub ty: &'a ValueType,
     /// Its value when known before prediction (literals and `const`s).
     pub value: Option<&'a Value>,
-    /// Whether it depends on constants alone, as the result of a `constexpr_*` does: it may stand where a
-    /// constant is asked for though its value is not at hand.
+    /// Whether it may stand where a constant is asked for though its value is not at hand: the result of a
+    /// `constexpr_*`, or of operations on constants alone.
     pub fixed: bool,
 }
 
