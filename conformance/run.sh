@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Apple's own tools as judges, in one command: their reader over every kind of package corer writes, corer's reader over
+# packages theirs wrote, and the recorded facts against the tools they were read from.
+#
+#   conformance/run.sh path/to/corer
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+[ $# -eq 1 ] || { echo "usage: conformance/run.sh path/to/corer" >&2; exit 2; }
+corer=$(realpath "$1")
+cd "$root"
+python=$(fixtures/python-env.sh reader)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+status=0
+
+# What coremltools says on import about a missing Mac is not news.
+quiet() { "$@" 2> >(grep -v -e 'Failed to load _ML' >&2); }
+
+echo "-- the reader refuses what is wrong"
+quiet "$python" conformance/apple_reader_test.py >"$work/log" 2>&1 || { cat "$work/log"; status=1; }
+
+echo "-- op_signatures.json is what coremltools registers"
+quiet "$python" conformance/op_signatures.py >"$work/op_signatures.json"
+cmp "$work/op_signatures.json" conformance/op_signatures.json || status=1
+
+echo "-- Apple's reader over the packages in git"
+quiet "$python" conformance/apple_reader.py conformance/foreign/*.mlpackage conformance/foreign-bert/*.mlpackage >"$work/log" || {
+    grep -F '"ok": false' "$work/log"
+    status=1
+}
+
+echo "-- corer over the packages in git"
+for package in conformance/foreign/*.mlpackage conformance/foreign-bert/*.mlpackage; do
+    "$corer" inspect --check "$package" >"$work/log" 2>&1 || {
+        echo "$package"
+        cat "$work/log"
+        status=1
+    }
+done
+
+echo "-- Apple's reader over every package corer writes"
+quiet "$python" conformance/every_package.py "$corer" || status=1
+exit $status
