@@ -126,10 +126,12 @@ fn palette(call: &Call<'_>, indices: &[Dim], bits: u32) -> Result<(Vec<Dim>, u64
             ));
         }
     }
-    if lut.shape[rank] != Dim::Known(1u64 << bits) {
+    let entries = 1u64
+        .checked_shl(bits)
+        .ok_or("the indices are too wide for a palette")?;
+    if lut.shape[rank] != Dim::Known(entries) {
         return Err(format!(
-            "`lut` {lut} must have {} entries for indices of {bits} bits",
-            1u64 << bits
+            "`lut` {lut} must have {entries} entries for indices of {bits} bits"
         ));
     }
     let length = lut.shape[rank + 1].known().filter(|length| *length > 0);
