@@ -199,15 +199,23 @@ impl Drop for Staging {
     }
 }
 
-/// Makes sure a directory's entries are on disk.
+/// Makes sure a directory's entries are on disk, as far as its file system knows how to.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), WriteError> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|source| WriteError::Io {
-            path: path.to_owned(),
-            action: "can't be flushed to disk",
-            source,
-        })
+    match File::open(path).and_then(|directory| directory.sync_all()) {
+        Err(source)
+            if !matches!(
+                source.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Err(WriteError::Io {
+                path: path.to_owned(),
+                action: "can't be flushed to disk",
+                source,
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether `path` still is the directory opened as `directory`.

@@ -386,3 +386,54 @@ fn a_model_without_weights_has_no_weight_file() {
     assert_eq!(names, ["Data/com.apple.CoreML/model.mlmodel", "Manifest.json"]);
     Package::open(&path).unwrap();
 }
+
+#[test]
+fn metadata_found_late_is_part_of_the_package() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("m.mlpackage");
+    let model = rich_model();
+    let late = || Ok(BTreeMap::from([("late".to_owned(), "found".to_owned())]));
+    let options = WriteOptions {
+        late_metadata: Some(&late),
+        ..WriteOptions::default()
+    };
+    write(&path, &model, &options).unwrap();
+    let mut expected = model;
+    expected
+        .description
+        .metadata
+        .user_defined
+        .insert("late".into(), "found".into());
+    assert_same(&expected, &Package::open(&path).unwrap().model);
+
+    let failing = || {
+        Err(corer_mil::WeightError {
+            place: "source".into(),
+            reason: "is gone".into(),
+        })
+    };
+    let other = directory.path().join("n.mlpackage");
+    let options = WriteOptions {
+        late_metadata: Some(&failing),
+        ..WriteOptions::default()
+    };
+    assert!(
+        write(&other, &expected, &options)
+            .unwrap_err()
+            .to_string()
+            .contains("source: is gone")
+    );
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// The same on every machine. Changes only when what is written changes; say so in the changelog then.
+#[test]
+fn the_digest_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("m.mlpackage");
+    let written = write(&path, &rich_model(), &WriteOptions::default()).unwrap();
+    assert_eq!(
+        written.digest,
+        "42fd9cdd857e04617a62f57299ffe4f25ac6474cb50b89c55faab0a917656f97"
+    );
+}
