@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use corer_mil::{DataType, WeightError, WeightSource};
 
-use super::{Base, LazyTensor, Rows, convert, scratch};
+use super::read::Conversion;
+use super::{Base, LazyTensor, convert, scratch};
 use crate::source::dtype::StoredType;
 use crate::source::error::{SourceError, shortened};
+use crate::source::tensor_set::TensorSlice;
 
 /// Elements [`LazyTensor::read_f32`] gives at most (256 MiB): what is larger has to be streamed.
 const MOST_READ_WHOLE: u64 = 1 << 26;
@@ -51,10 +53,21 @@ impl LazyTensor {
 
     /// Scaled values from `first` on, checked.
     fn fill_f32(&self, first: u64, out: &mut [f32], overflow: Overflow) -> Result<(), WeightError> {
-        let mut position = first;
-        for piece in out.chunks_mut(scratch::CAPACITY) {
-            self.read_run(position, piece)?;
-            convert::scale(piece, self.scale);
+        self.in_pieces(first, out, |position, piece| {
+            if self.consecutive().is_some() {
+                self.read_run(position, piece)?;
+                convert::scale(piece, self.scale);
+            } else {
+                let copy = |values: &[f32], out: &mut [f32]| out.copy_from_slice(values);
+                self.read_converted(
+                    position,
+                    piece,
+                    &Conversion {
+                        factor: self.scale,
+                        convert: copy,
+                    },
+                )?;
+            }
             if convert::any_non_finite_f32(piece) {
                 for (index, value) in piece
                     .iter_mut()
@@ -65,26 +78,23 @@ impl LazyTensor {
                         self.out_of_range(position + index as u64, DataType::Fp32, f32::MAX, overflow)?;
                 }
             }
-            position += piece.len() as u64;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Scaled values from `first` on, rounded to little-endian f16, checked.
     fn fill_f16(&self, first: u64, out: &mut [u16], overflow: Overflow) -> Result<(), WeightError> {
         // Stored f16 that stay as they are need no detour through f32.
         let verbatim = self.verbatim(StoredType::F16);
-        let mut position = first;
-        for piece in out.chunks_mut(scratch::CAPACITY) {
+        self.in_pieces(first, out, |position, piece| {
             if let Some((slice, start)) = verbatim {
                 convert::read_raw(slice, start + position, bytemuck::cast_slice_mut(piece))?;
             } else {
-                scratch::with(piece.len(), |values| {
-                    self.read_run(position, values)?;
-                    convert::scale(values, self.scale);
-                    convert::round_f16(values, piece);
-                    Ok::<_, WeightError>(())
-                })?;
+                let conversion = Conversion {
+                    factor: self.scale,
+                    convert: convert::round_f16,
+                };
+                self.read_converted(position, piece, &conversion)?;
             }
             if convert::any_non_finite_f16(piece) {
                 for (index, bits) in piece.iter_mut().enumerate() {
@@ -95,18 +105,36 @@ impl LazyTensor {
                     }
                 }
             }
+            Ok(())
+        })
+    }
+
+    /// Does `work` piece by piece, so that what it checks is still in cache; all at once where larger pieces mean
+    /// fewer reads.
+    fn in_pieces<T>(
+        &self,
+        first: u64,
+        out: &mut [T],
+        mut work: impl FnMut(u64, &mut [T]) -> Result<(), WeightError>,
+    ) -> Result<(), WeightError> {
+        let len = if self.consecutive().is_some() {
+            scratch::CAPACITY
+        } else {
+            out.len().max(1)
+        };
+        let mut position = first;
+        for piece in out.chunks_mut(len) {
+            work(position, piece)?;
             position += piece.len() as u64;
         }
         Ok(())
     }
 
     /// The slice and its first element, when the tensor is consecutive stored elements of that type, unscaled.
-    fn verbatim(&self, dtype: StoredType) -> Option<(&crate::source::TensorSlice, u64)> {
-        match (&self.base, &self.rows, &self.columns) {
-            (Base::Slice(slice), Rows::Range(range), None)
-                if slice.dtype() == dtype && !self.transposed && self.scale == 1.0 =>
-            {
-                Some((slice, range.start * self.base_columns))
+    fn verbatim(&self, dtype: StoredType) -> Option<(&TensorSlice, u64)> {
+        match &self.base {
+            Base::Slice(slice) if slice.dtype() == dtype && self.scale == 1.0 => {
+                Some((slice, self.consecutive()?))
             }
             _ => None,
         }
