@@ -40,4 +40,25 @@ done
 
 echo "-- Apple's reader over every package corer writes"
 quiet "$python" conformance/every_package.py "$corer" || status=1
+
+echo "-- what packages compute, by numpy over Apple's reader, is what PyTorch computed"
+# fp32 within PyTorch's own rounding.
+length_of() {
+    python3 -c 'import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+print(json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["input.input_ids"]["shape"][1])' "$1"
+}
+for expected in fixtures/bert-tiny/*/expected.safetensors; do
+    model=$(dirname "$expected")
+    length=$(length_of "$expected")
+    for flags in "--attention packed" "--attention split" "--layout standard" "--layout standard --target ios18"; do
+        # shellcheck disable=SC2086 # flags are words
+        "$corer" --quiet convert "$model" -o "$work/m.mlpackage" --force --precision fp32 --sequence-length "$length" $flags >/dev/null &&
+            quiet "$python" conformance/execute.py "$work/m.mlpackage" --expected "$expected" --max-abs 1e-5 >"$work/log" || {
+            echo "$model $flags"
+            cat "$work/log"
+            status=1
+        }
+    done
+done
 exit $status
