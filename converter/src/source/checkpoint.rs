@@ -75,8 +75,10 @@ impl Checkpoint {
         configuration.extend(weights.index);
         let mut sentence = None;
         if let Some(list) = modules {
-            let opened = list.open(path)?;
-            check_width(&opened.modules, &config, &config_path)?;
+            let opened = list.open(
+                path,
+                config.get("hidden_size").and_then(serde_json::Value::as_u64),
+            )?;
             digested.extend(opened.weights);
             configuration.extend(opened.configuration);
             sentence = Some(opened.modules);
@@ -174,25 +176,6 @@ impl Card {
             card.author = card.author.take().or_else(|| scalar("author"));
         }
         card
-    }
-}
-
-/// The pooling must be told the width the transformer has.
-fn check_width(
-    modules: &SentenceModules,
-    config: &serde_json::Value,
-    config_path: &Path,
-) -> Result<(), SourceError> {
-    match config.get("hidden_size").and_then(serde_json::Value::as_u64) {
-        Some(width) if width != modules.pooling.dimension => Err(SourceError::malformed(
-            config_path,
-            Place::Key("hidden_size".into()),
-            format!(
-                "is {width}, but the Pooling module expects {} channels",
-                modules.pooling.dimension
-            ),
-        )),
-        _ => Ok(()),
     }
 }
 

@@ -6,12 +6,12 @@
 //! the same header but wants the whole file in memory or mapped, lets the last of two equal names win, and does
 //! not say which tensor is at fault.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::dtype::StoredType;
 use super::error::{Place, SourceError, shortened};
@@ -62,7 +62,11 @@ pub fn read(file: &Arc<SourceFile>) -> Result<Vec<TensorSlice>, SourceError> {
         ));
     }
     let header = file.read_vec(LENGTH_BYTES, header_len, MOST_HEADER_BYTES)?;
-    let declared = parse(&header).map_err(|error| json_error(file, &header, &error))?;
+    let text = std::str::from_utf8(&header).map_err(|error| {
+        let place = Place::Offset(LENGTH_BYTES + error.valid_up_to() as u64);
+        SourceError::malformed(path, place, "the header is not valid: it is not UTF-8")
+    })?;
+    let Header(declared) = serde_json::from_str(text).map_err(|error| json_error(file, &header, &error))?;
     let data_start = LENGTH_BYTES + header_len;
     slices(file, declared, data_start)
 }
@@ -104,7 +108,7 @@ impl<'de> Deserialize<'de> for Header {
                         return Err(A::Error::custom(format_args!("`{name}` is given twice")));
                     }
                     if name == "__metadata__" {
-                        map.next_value::<IgnoredAny>()?;
+                        map.next_value::<Option<BTreeMap<String, String>>>()?;
                         continue;
                     }
                     let info = map.next_value().map_err(|error| {
@@ -118,10 +122,6 @@ impl<'de> Deserialize<'de> for Header {
 
         deserializer.deserialize_map(Entries)
     }
-}
-
-fn parse(header: &[u8]) -> Result<Vec<Declared>, serde_json::Error> {
-    serde_json::from_slice::<Header>(header).map(|header| header.0)
 }
 
 /// A JSON error with the byte offset in the file it stands at.

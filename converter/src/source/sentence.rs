@@ -210,8 +210,8 @@ impl ModuleList {
         SourceError::unsupported(self.file.path(), Place::Key(format!("[{index}].{key}")), reason)
     }
 
-    /// Reads every module after the transformer.
-    pub(super) fn open(self, root: &Path) -> Result<OpenedModules, SourceError> {
+    /// Reads every module after the transformer, which gives `width` channels (unless its configuration is silent).
+    pub(super) fn open(self, root: &Path, width: Option<u64>) -> Result<OpenedModules, SourceError> {
         let transformer = root.join(self.transformer());
         let mut configuration = vec![self.file.clone()];
         let mut weights = Vec::new();
@@ -227,6 +227,14 @@ impl ModuleList {
             &root.join(&self.entries[1].path).join("config.json"),
         )?)?;
         let pooling = Pooling::read(&settings)?;
+        if let Some(width) = width.filter(|width| *width != pooling.dimension) {
+            let rule = format!("must be the transformer's hidden_size {width}");
+            return Err(settings.malformed(
+                "word_embedding_dimension",
+                &rule,
+                &Value::from(pooling.dimension),
+            ));
+        }
         configuration.push(settings.file);
         let mut channels = pooling.dimension * pooling.modes.len() as u64;
         let mut steps = Vec::new();
