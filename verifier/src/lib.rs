@@ -1,1 +1,30 @@
 //! Judges a written package against its source.
+//!
+//! [`verify`] opens a package as it stands on disk, executes it on this CPU, computes the same inputs with a
+//! reference that shares no code with the converter, and returns a [`VerifyReport`] with a [`Verdict`]. The report
+//! serialises to JSON and displays as a table.
+
+mod error;
+pub mod inputs;
+mod interface;
+pub mod metrics;
+mod pairing;
+mod probes;
+mod progress;
+pub mod reference;
+pub mod report;
+mod table;
+mod tensor;
+mod verdict;
+mod verify;
+
+pub use corer_runtime::Arithmetic;
+pub use error::{InputError, ReferenceError, VerifyError};
+pub use inputs::Inputs;
+pub use progress::{NoProgress, Progress};
+pub use reference::candle::{CandleReference, Task};
+pub use reference::golden::GoldenReference;
+pub use report::VerifyReport;
+pub use tensor::Tensor;
+pub use verdict::{Reason, ThresholdOverrides, Thresholds, Verdict};
+pub use verify::{ReferenceSource, VerifyRequest, verify};

@@ -1,0 +1,106 @@
+//! What both the package and its reference are fed: rows of token ids, all of the package's length.
+
+mod texts;
+mod tokens;
+
+pub use texts::TextTokenizer;
+pub use tokens::seeded;
+
+use std::path::PathBuf;
+
+/// Where input rows come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inputs {
+    /// Texts, through the model's own tokenizer.
+    Texts {
+        /// A UTF-8 file with one text per line; a tab separates a text from its pair; blank lines are skipped.
+        /// `None` takes corer's own forty sentences.
+        file: Option<PathBuf>,
+        /// A `tokenizer.json`; `None` takes the reference's.
+        tokenizer: Option<PathBuf>,
+    },
+    /// Seeded token ids of every length; see [`seeded`].
+    Tokens {
+        /// Seed: equal seeds give equal rows on every machine.
+        seed: u64,
+        /// Number of rows, at least 1.
+        rows: usize,
+    },
+    /// The inputs recorded beside a recording's outputs.
+    Recorded,
+}
+
+/// One input row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InputRow {
+    /// Token ids, as many as the package takes.
+    pub input_ids: Vec<i32>,
+    /// 1 for tokens, 0 for padding.
+    pub attention_mask: Vec<i32>,
+    /// Token types.
+    pub token_type_ids: Vec<i32>,
+    /// The beginning of the text, if there is one.
+    pub excerpt: Option<String>,
+}
+
+impl InputRow {
+    /// Whether position `index` holds a token.
+    pub fn is_token(&self, index: usize) -> bool {
+        self.attention_mask.get(index).is_some_and(|mask| *mask != 0)
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.attention_mask.iter().filter(|mask| **mask != 0).count()
+    }
+}
+
+/// All input rows of one verification.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InputSet {
+    /// Positions per row.
+    pub length: usize,
+    /// The rows.
+    pub rows: Vec<InputRow>,
+    /// Where they came from, for the report.
+    pub origin: String,
+    /// Rows whose text was cut to fit.
+    pub truncated: usize,
+}
+
+impl InputSet {
+    /// Rows `first..first + count`, as far as there are any.
+    pub fn batch(&self, first: usize, count: usize) -> Batch<'_> {
+        let start = first.min(self.rows.len());
+        let end = start.saturating_add(count).min(self.rows.len());
+        Batch { first_row: start, length: self.length, rows: &self.rows[start..end] }
+    }
+}
+
+/// Consecutive input rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Index of the first row in its [`InputSet`].
+    pub first_row: usize,
+    /// Positions per row.
+    pub length: usize,
+    /// The rows.
+    pub rows: &'a [InputRow],
+}
+
+impl Batch<'_> {
+    /// Token ids of all rows, row-major.
+    pub fn input_ids(&self) -> Vec<i32> {
+        self.rows.iter().flat_map(|row| row.input_ids.iter().copied()).collect()
+    }
+
+    /// Attention mask of all rows, row-major.
+    pub fn attention_mask(&self) -> Vec<i32> {
+        self.rows.iter().flat_map(|row| row.attention_mask.iter().copied()).collect()
+    }
+
+    /// Token types of all rows, row-major.
+    pub fn token_type_ids(&self) -> Vec<i32> {
+        self.rows.iter().flat_map(|row| row.token_type_ids.iter().copied()).collect()
+    }
+}

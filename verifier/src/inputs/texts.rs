@@ -1,0 +1,149 @@
+//! Texts through the model's own tokenizer, cut and padded to the package's length.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokenizers::{EncodeInput, PaddingDirection, Tokenizer, TruncationDirection, TruncationParams};
+
+use super::{InputRow, InputSet};
+use crate::error::InputError;
+
+/// Used when no file of texts is given: forty sentences of our own, 1 to 200 words, a dozen scripts, three pairs.
+const BUILT_IN: &str = include_str!("built_in.txt");
+
+/// Characters of a text shown in reports.
+const EXCERPT: usize = 60;
+
+/// A tokenizer with the padding and truncation its model was trained with.
+pub struct TextTokenizer {
+    path: PathBuf,
+    tokenizer: Tokenizer,
+    length: usize,
+    pad: i32,
+    pad_left: bool,
+}
+
+impl TextTokenizer {
+    /// Loads the `tokenizer.json` at `path` for rows of `length` positions. Sides and padding token come from the
+    /// `tokenizer_config.json` beside it, else from the tokenizer itself, else `pad` on the right.
+    ///
+    /// # Errors
+    /// When the file is missing or malformed, or `length` can't hold the special tokens.
+    pub fn open(path: &Path, length: usize, pad: usize) -> Result<Self, InputError> {
+        let wrong = |reason: String| InputError::Tokenizer { path: path.to_owned(), reason };
+        if !path.is_file() {
+            let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+            return Err(InputError::NoTokenizer { directory });
+        }
+        let mut tokenizer = Tokenizer::from_file(path).map_err(|error| wrong(error.to_string()))?;
+        let config = path.with_file_name("tokenizer_config.json");
+        let config: Value = match std::fs::read(&config) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| InputError::Tokenizer {
+                path: config,
+                reason: format!("not JSON: {error}"),
+            })?,
+            Err(_) => Value::Null,
+        };
+        let truncation = TruncationParams {
+            max_length: length,
+            direction: match config["truncation_side"].as_str() {
+                Some("left") => TruncationDirection::Left,
+                _ => TruncationDirection::Right,
+            },
+            ..TruncationParams::default()
+        };
+        tokenizer.with_truncation(Some(truncation)).map_err(|error| {
+            wrong(format!("{length} positions are too few for its special tokens: {error}"))
+        })?;
+        let padding = tokenizer.get_padding();
+        let named = config["pad_token"].as_str().or(config["pad_token"]["content"].as_str());
+        let pad = named
+            .and_then(|token| tokenizer.token_to_id(token))
+            .or(padding.map(|padding| padding.pad_id))
+            .map_or(i32::try_from(pad).ok(), |id| i32::try_from(id).ok())
+            .ok_or_else(|| wrong("the padding token's id is beyond int32".into()))?;
+        let pad_left = match config["padding_side"].as_str() {
+            Some(side) => side == "left",
+            None => padding.is_some_and(|padding| matches!(padding.direction, PaddingDirection::Left)),
+        };
+        // Rows are padded here, where the package's length is known.
+        tokenizer.with_padding(None);
+        Ok(Self { path: path.to_owned(), tokenizer, length, pad, pad_left })
+    }
+
+    /// One row from a text, or from a text and its pair separated by a tab.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn row(&self, text: &str) -> Result<InputRow, InputError> {
+        self.encode(text).map(|(row, _)| row)
+    }
+
+    /// Rows from a file of texts, or from corer's own when there is none.
+    ///
+    /// # Errors
+    /// When the file can't be read, is not UTF-8, holds no text, or the tokenizer fails.
+    pub fn rows(&self, file: Option<&Path>) -> Result<InputSet, InputError> {
+        let read = file.map(read_lines).transpose()?;
+        let (texts, origin) = match (&read, file) {
+            (Some(text), Some(path)) => (text.as_str(), path.display().to_string()),
+            _ => (BUILT_IN, "corer's own sentences".to_owned()),
+        };
+        let mut set = InputSet { length: self.length, rows: Vec::new(), origin, truncated: 0 };
+        for line in texts.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (row, cut) = self.encode(line)?;
+            set.truncated += usize::from(cut);
+            set.rows.push(row);
+        }
+        if set.rows.is_empty() { Err(InputError::Empty { origin: set.origin }) } else { Ok(set) }
+    }
+
+    /// The row, and whether the text was cut.
+    fn encode(&self, line: &str) -> Result<(InputRow, bool), InputError> {
+        let input: EncodeInput<'_> = match line.split_once('\t') {
+            Some((text, pair)) => (text.trim(), pair.trim()).into(),
+            None => line.into(),
+        };
+        let encoding = self
+            .tokenizer
+            .encode(input, true)
+            .map_err(|error| InputError::Tokenizer { path: self.path.clone(), reason: error.to_string() })?;
+        let cut = !encoding.get_overflowing().is_empty();
+        let tokens = encoding.len().min(self.length);
+        let start = if self.pad_left { self.length - tokens } else { 0 };
+        let mut row = InputRow {
+            input_ids: vec![self.pad; self.length],
+            attention_mask: vec![0; self.length],
+            token_type_ids: vec![0; self.length],
+            excerpt: Some(excerpt(line)),
+        };
+        let ids = encoding.get_ids().iter().zip(encoding.get_type_ids());
+        for (position, (id, kind)) in (start..).zip(ids.take(tokens)) {
+            row.input_ids[position] = i32::try_from(*id).unwrap_or(i32::MAX);
+            row.token_type_ids[position] = i32::try_from(*kind).unwrap_or(i32::MAX);
+            row.attention_mask[position] = 1;
+        }
+        Ok((row, cut))
+    }
+}
+
+fn read_lines(path: &Path) -> Result<String, InputError> {
+    let bytes = std::fs::read(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
+    match String::from_utf8(bytes) {
+        // A byte order mark is no part of the first text.
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
+        Err(error) => {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+            Err(InputError::Line { path: path.to_owned(), line, reason: "is not UTF-8".into() })
+        }
+    }
+}
+
+fn excerpt(line: &str) -> String {
+    let line = line.replace('\t', " | ");
+    match line.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

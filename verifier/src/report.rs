@@ -1,0 +1,278 @@
+//! What was found, as data. `schema` counts up when a field changes its meaning or goes away.
+
+use serde::{Serialize, Serializer};
+
+use crate::metrics::{Agreement, OutputKind};
+use crate::verdict::{Thresholds, Verdict};
+
+/// Version of the report's JSON form.
+pub const SCHEMA: u32 = 1;
+
+/// Everything one verification found. Nothing in it depends on the clock.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct VerifyReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Version of the verifier.
+    pub corer: &'static str,
+    /// Whether the package passed.
+    pub verdict: Verdict,
+    /// What was judged.
+    pub package: PackageReport,
+    /// What it was judged by.
+    pub reference: ReferenceReport,
+    /// On which inputs.
+    pub inputs: InputReport,
+    /// Where it was executed.
+    pub execution: ExecutionReport,
+    /// One entry per output of the package.
+    pub outputs: Vec<OutputReport>,
+    /// What must hold whatever the reference says.
+    pub probes: ProbeReport,
+    /// The limits applied.
+    pub thresholds: Thresholds,
+}
+
+/// The judged package.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PackageReport {
+    /// Its directory.
+    pub path: String,
+    /// Its digest ([`corer_proto::package_digest`]).
+    pub digest: String,
+    /// The function executed.
+    pub function: String,
+    /// Specification version.
+    pub specification_version: i32,
+    /// Precision its values are declared in.
+    pub precision: Precision,
+    /// Metadata entries its writer left, such as the source's digest.
+    pub metadata: std::collections::BTreeMap<String, String>,
+}
+
+/// How finely a package's values are held; decides the default thresholds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// No half-precision value anywhere.
+    Fp32,
+    /// Some values in half precision, weights uncompressed.
+    Fp16,
+    /// Quantized, palettized or pruned weights.
+    Compressed,
+}
+
+/// The reference.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ReferenceReport {
+    /// What computed it.
+    pub kind: String,
+    /// Where it was read from.
+    pub path: String,
+    /// Its task, if it has one.
+    pub task: Option<String>,
+    /// The files its numbers come from.
+    pub files: Vec<FileDigest>,
+    /// What its maker wrote into it, such as the versions that recorded it.
+    pub notes: std::collections::BTreeMap<String, String>,
+}
+
+/// A file and what it holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FileDigest {
+    /// Path relative to the reference.
+    pub name: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Lower-case hexadecimal SHA-256, as `sha256sum` prints it.
+    pub sha256: String,
+}
+
+/// The inputs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct InputReport {
+    /// Where they came from.
+    pub origin: String,
+    /// Number of rows.
+    pub rows: usize,
+    /// Positions per row.
+    pub length: usize,
+    /// Tokens in all rows.
+    pub tokens: usize,
+    /// Fewest tokens in a row.
+    pub shortest: usize,
+    /// Most tokens in a row.
+    pub longest: usize,
+    /// Texts cut to fit.
+    pub truncated: usize,
+    /// Inputs the package does not take, so that the reference got their neutral value: `token_type_ids` zeros,
+    /// `attention_mask` ones.
+    pub not_taken: Vec<String>,
+}
+
+/// Where and how the package was executed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ExecutionReport {
+    /// The engine.
+    pub engine: String,
+    /// `f32` or `as-written`.
+    pub arithmetic: &'static str,
+    /// Rows per execution.
+    pub batch: usize,
+    /// Cores this machine offers.
+    pub host_cores: usize,
+}
+
+/// One output of the package against its counterpart.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct OutputReport {
+    /// Name in the package.
+    pub package: String,
+    /// Name in the reference.
+    pub reference: String,
+    /// How the two were found to belong together.
+    pub paired_by: PairedBy,
+    /// Shape of one row.
+    pub row_shape: Vec<usize>,
+    /// What was found.
+    #[serde(flatten)]
+    pub errors: ErrorReport,
+}
+
+/// Why two outputs are taken for the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PairedBy {
+    /// The caller said so.
+    Request,
+    /// They have the same name.
+    Name,
+    /// Both sides have as many outputs left, with equal shapes in order.
+    Order,
+    /// No other output has this shape.
+    Shape,
+    /// A classifier's label or probabilities against the logits.
+    Classifier,
+}
+
+/// The figures of one output; see [`crate::metrics`] for their definitions.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ErrorReport {
+    /// What the output was compared as.
+    pub kind: OutputKind,
+    /// Rows seen.
+    pub rows: u64,
+    /// Rows without any token: checked for finite values only.
+    pub rows_without_tokens: u64,
+    /// Elements compared.
+    pub elements: u64,
+    /// Largest absolute error.
+    pub max_abs: f32,
+    /// Mean absolute error.
+    pub mean_abs: f64,
+    /// 99th percentile of the absolute error, at most 1/16 too high.
+    pub p99_abs: f32,
+    /// Σ|p − r| / Σ|r|.
+    pub relative: f64,
+    /// Largest error in a vector over the root mean square of the reference's vector.
+    pub max_relative: f64,
+    /// Largest magnitude in the reference.
+    pub peak: f32,
+    /// Peak signal-to-noise ratio.
+    pub psnr: Decibels,
+    /// Signal to quantization noise ratio.
+    pub sqnr: Decibels,
+    /// Cosines, per token or row.
+    pub cosine: Option<CosineReport>,
+    /// Agreement of the best score.
+    pub top1: Option<Agreement>,
+    /// Sentence vectors and their neighbours.
+    pub sentence: Option<SentenceReport>,
+    /// Values of the reference that are not finite, anywhere.
+    pub nonfinite_reference: u64,
+    /// Values of the package that are not finite, anywhere.
+    pub nonfinite_package: u64,
+    /// The largest absolute error's place.
+    pub worst: Option<Worst>,
+}
+
+/// A ratio in decibels. In JSON a number, or `"inf"` for an exact match, or `"-inf"`.
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+pub struct Decibels(pub f64);
+
+impl Serialize for Decibels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() {
+            serializer.serialize_f64(self.0)
+        } else {
+            serializer.serialize_str(if self.0 > 0.0 { "inf" } else { "-inf" })
+        }
+    }
+}
+
+/// Cosines between vectors of both sides.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct CosineReport {
+    /// What a vector belongs to: `token` (tokens only, padding left out) or `row`.
+    pub per: &'static str,
+    /// Number of vectors.
+    pub vectors: u64,
+    /// Lowest.
+    pub min: f64,
+    /// Mean.
+    pub mean: f64,
+    /// The lowest one's place.
+    pub worst: WorstCosine,
+}
+
+/// Where the lowest cosine is.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct WorstCosine {
+    /// Input row, from 0.
+    pub row: usize,
+    /// Position in the row, for outputs per token.
+    pub token: Option<usize>,
+    /// The beginning of the text.
+    pub text: Option<String>,
+    /// The cosine.
+    pub cosine: f64,
+}
+
+/// Sentence vectors: embeddings as they are, token vectors as their mean over tokens.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct SentenceReport {
+    /// What the vectors are.
+    pub vectors: &'static str,
+    /// Their cosines.
+    pub cosine: Option<CosineReport>,
+    /// Neighbours looked at per row; none with fewer than three rows.
+    pub neighbours: Option<usize>,
+    /// Mean share of nearest neighbours both sides agree on, over the first 1024 rows.
+    pub neighbour_overlap: Option<f64>,
+}
+
+/// Where the largest error is.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Worst {
+    /// Input row, from 0.
+    pub row: usize,
+    /// The beginning of the text.
+    pub text: Option<String>,
+    /// Index inside the row: `[position, channel]`, `[position]` or `[channel]`.
+    pub position: Vec<usize>,
+    /// The reference's value.
+    pub reference: f32,
+    /// The package's value.
+    pub package: f32,
+    /// The distance between them.
+    pub error: f32,
+}
+
+/// What must hold whatever the reference says. `None` when a probe could not be made.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct ProbeReport {
+    /// Values that are not finite when a mask is all zero.
+    pub nonfinite_without_tokens: Option<u64>,
+    /// The most a compared value changes when ids under the padding do.
+    pub change_under_padding: Option<f32>,
+}

@@ -1,0 +1,121 @@
+//! candle's outputs against PyTorch's for every head, activation, pooling and checkpoint format.
+
+use std::path::Path;
+
+use corer_verifier::metrics::ElementErrors;
+use corer_verifier::reference::Reference;
+use corer_verifier::{CandleReference, GoldenReference, Task};
+
+use crate::fixtures;
+
+/// Two f32 implementations of so small a network; values are of order 1 to 10.
+const TOLERANCE: f32 = 1e-5;
+
+/// Largest difference over all recorded outputs and positions, padded ones included.
+fn difference(directory: &Path, group: &str) -> f32 {
+    let golden = GoldenReference::open_group(&directory.join("expected.safetensors"), group).unwrap();
+    let candle = CandleReference::open(directory, None).unwrap();
+    let inputs = golden.inputs();
+    let mut worst = 0f32;
+    // Batches of an odd size: a row must not depend on its neighbours.
+    for first in (0..inputs.rows.len()).step_by(4) {
+        let batch = inputs.batch(first, 4);
+        let (expected, computed) = (golden.outputs(&batch).unwrap(), candle.outputs(&batch).unwrap());
+        for name in golden.task_outputs() {
+            let (expected, computed) = (&expected[&name], &computed[&name]);
+            assert_eq!(expected.shape(), computed.shape(), "{name}");
+            let pairs = expected.values().iter().zip(computed.values());
+            worst = pairs.map(|(a, b)| (a - b).abs()).fold(worst, |worst, error| {
+                assert!(error.is_finite(), "{name}");
+                worst.max(error)
+            });
+        }
+    }
+    worst
+}
+
+macro_rules! agrees {
+    ($($test:ident: $directory:literal,)*) => {$(
+        #[test]
+        fn $test() {
+            let directory = fixtures().join($directory);
+            for group in ["", "zero_mask"] {
+                let difference = difference(&directory, group);
+                assert!(difference <= TOLERANCE, "{group}: {difference:e}");
+            }
+        }
+    )*};
+}
+
+agrees! {
+    feature_extraction: "feature-extraction",
+    sequence_classification: "sequence-classification",
+    token_classification: "token-classification",
+    question_answering: "question-answering",
+    fill_mask: "fill-mask",
+    sentence_mean: "sentence-mean",
+    sentence_cls_dense_and_gelu_new: "sentence-cls-dense",
+    sentence_max_and_relu: "sentence-max",
+    sharded: "formats/sharded",
+    f16_weights: "formats/f16",
+    bf16_weights: "formats/bf16",
+    prefixed_names: "formats/prefixed",
+    pickle: "formats/pickle",
+    pickle_with_tied_storage: "formats/pickle-tied",
+    gamma_and_beta: "formats/gamma-beta",
+}
+
+#[test]
+fn tasks_and_labels_come_from_the_checkpoint() {
+    let open = |name: &str, task| CandleReference::open(&fixtures().join(name), task).unwrap();
+    assert_eq!(open("feature-extraction", None).task_outputs(), ["last_hidden_state", "pooler_output"]);
+    assert_eq!(open("question-answering", None).task_outputs(), ["start_logits", "end_logits"]);
+    assert_eq!(open("sentence-mean", None).task_outputs(), ["sentence_embedding"]);
+    assert_eq!(open("fill-mask", Some(Task::FeatureExtraction)).task_outputs(), ["last_hidden_state"]);
+    let classifier = open("sequence-classification", None);
+    assert_eq!(classifier.labels().unwrap(), ["negative", "neutral", "positive"]);
+    assert_eq!(classifier.describe().task.as_deref(), Some("sequence-classification"));
+    assert!(open("question-answering", None).labels().is_none());
+}
+
+#[test]
+fn files_are_named_with_the_digests_sha256sum_prints() {
+    let report = CandleReference::open(&fixtures().join("formats/sharded"), None).unwrap().describe();
+    let names: Vec<&str> = report.files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"]
+    );
+    let dense = CandleReference::open(&fixtures().join("sentence-cls-dense"), None).unwrap().describe();
+    assert_eq!(dense.files.last().unwrap().name, "2_Dense/model.safetensors");
+}
+
+/// Real weights: run `fixtures/fetch_minilm.sh` and `fixtures/record_outputs.py` first.
+#[test]
+#[ignore = "needs MiniLM and its recording in .cache/"]
+fn minilm() {
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
+    let golden = GoldenReference::open(&cache.join("recorded/all-MiniLM-L6-v2.safetensors")).unwrap();
+    let candle = CandleReference::open(&cache.join("models/all-MiniLM-L6-v2"), None).unwrap();
+    let mut errors = std::collections::BTreeMap::<String, ElementErrors>::new();
+    let mut most = 0f32;
+    for first in (0..golden.inputs().rows.len()).step_by(8) {
+        let batch = golden.inputs().batch(first, 8);
+        let (expected, computed) = (golden.outputs(&batch).unwrap(), candle.outputs(&batch).unwrap());
+        for (name, expected) in &expected {
+            for (index, row) in batch.rows.iter().enumerate() {
+                let (expected, computed) = (expected.row(index), computed[name].row(index));
+                let width = if name == "last_hidden_state" { 384 } else { expected.len() };
+                let vectors = expected.chunks(width).zip(computed.chunks(width)).enumerate();
+                for (at, (expected, computed)) in vectors {
+                    if expected.len() == 384 && row.is_token(at) {
+                        let pairs = expected.iter().zip(computed);
+                        most = pairs.map(|(a, b)| (a - b).abs()).fold(most, f32::max);
+                    }
+                }
+            }
+        }
+    }
+    let _ = &mut errors;
+    assert!(most <= TOLERANCE, "{most:e}");
+}
