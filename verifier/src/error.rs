@@ -25,7 +25,7 @@ pub enum VerifyError {
         /// The package.
         path: PathBuf,
         /// Why.
-        source: corer_runtime::CompileError,
+        source: Box<corer_runtime::CompileError>,
     },
     /// The package's program failed while it ran.
     #[error("{}: running input rows {first_row}..{}: {source}", path.display(), first_row + rows)]
@@ -37,7 +37,7 @@ pub enum VerifyError {
         /// Rows in that batch.
         rows: usize,
         /// Why.
-        source: corer_runtime::RunError,
+        source: Box<corer_runtime::RunError>,
     },
     /// The reference can't be read or computed.
     #[error(transparent)]

@@ -55,10 +55,21 @@ impl Subject {
         threads: Option<usize>,
     ) -> Result<Self, VerifyError> {
         let path = package.path.clone();
-        let options = Options { threads, ..Options::new(arithmetic) };
-        let executable = Executable::compile(&package.model.program, function, &options)
-            .map_err(|source| VerifyError::Compile { path: path.clone(), source })?;
-        let fail = |reason: String| VerifyError::Interface { path: path.clone(), reason };
+        let options = Options {
+            threads,
+            ..Options::new(arithmetic)
+        };
+        let executable =
+            Executable::compile(&package.model.program, function, &options).map_err(|source| {
+                VerifyError::Compile {
+                    path: path.clone(),
+                    source: Box::new(source),
+                }
+            })?;
+        let fail = |reason: String| VerifyError::Interface {
+            path: path.clone(),
+            reason,
+        };
         let features = features(&package.model.description, function);
         let mut inputs = Vec::new();
         let mut size = None;
@@ -70,16 +81,27 @@ impl Subject {
                      {TOKEN_TYPE_IDS}"
                 )));
             }
-            let tensor = input.ty.as_tensor().ok_or_else(|| fail(format!("input `{name}` is {}", input.ty)))?;
+            let tensor = input
+                .ty
+                .as_tensor()
+                .ok_or_else(|| fail(format!("input `{name}` is {}", input.ty)))?;
             let shape = tensor.known_shape().or_else(|| default_shape(features, name));
             let Some(&[batch, length]) = shape.as_deref() else {
-                return Err(fail(format!("input `{name}` is {}, expected (batch, positions)", input.ty)));
+                return Err(fail(format!(
+                    "input `{name}` is {}, expected (batch, positions)",
+                    input.ty
+                )));
             };
             if *size.get_or_insert((batch, length)) != (batch, length) {
-                return Err(fail(format!("input `{name}` is {batch} x {length}, the others are not")));
+                return Err(fail(format!(
+                    "input `{name}` is {batch} x {length}, the others are not"
+                )));
             }
             if !matches!(tensor.dtype, DataType::Int32 | DataType::Fp32 | DataType::Fp16) {
-                return Err(fail(format!("input `{name}` is {}, expected int32", tensor.dtype)));
+                return Err(fail(format!(
+                    "input `{name}` is {}, expected int32",
+                    tensor.dtype
+                )));
             }
             inputs.push((input.name.clone(), tensor.dtype));
         }
@@ -89,7 +111,11 @@ impl Subject {
         if inputs.iter().all(|(name, _)| name != INPUT_IDS) {
             return Err(fail(format!("has no input {INPUT_IDS}")));
         }
-        let small = |size: u64| usize::try_from(size).ok().filter(|size| (1..=1 << 20).contains(size));
+        let small = |size: u64| {
+            usize::try_from(size)
+                .ok()
+                .filter(|size| (1..=1 << 20).contains(size))
+        };
         let (Some(batch), Some(length)) = (small(batch), small(length)) else {
             return Err(fail(format!("takes {batch} x {length} token ids")));
         };
@@ -101,7 +127,14 @@ impl Subject {
         if batch > 1 && outputs.iter().any(|(_, form)| *form != Form::Array) {
             return Err(fail("a classifier takes one row at a time".into()));
         }
-        Ok(Self { path, executable, inputs, outputs, batch, length })
+        Ok(Self {
+            path,
+            executable,
+            inputs,
+            outputs,
+            batch,
+            length,
+        })
     }
 
     /// Whether the package takes this input.
@@ -118,12 +151,15 @@ impl Subject {
         let mut gathered: Vec<Gathered> = self.outputs.iter().map(|_| Gathered::default()).collect();
         for (index, rows) in batch.rows.chunks(self.batch).enumerate() {
             let first_row = batch.first_row + index * self.batch;
-            let results = self.executable.run(&self.feed(rows)?).map_err(|source| VerifyError::Run {
-                path: self.path.clone(),
-                first_row,
-                rows: rows.len(),
-                source,
-            })?;
+            let results = self
+                .executable
+                .run(&self.feed(rows)?)
+                .map_err(|source| VerifyError::Run {
+                    path: self.path.clone(),
+                    first_row,
+                    rows: rows.len(),
+                    source: Box::new(source),
+                })?;
             for ((name, form), gathered) in self.outputs.iter().zip(&mut gathered) {
                 let result = results
                     .get(name)
@@ -133,14 +169,21 @@ impl Subject {
                     .map_err(|reason| self.fail(format!("output `{name}` {reason}")))?;
             }
         }
-        let produced = gathered.into_iter().zip(&self.outputs).map(|(gathered, (name, form))| {
-            if matches!(form, Form::Label(_)) {
-                return Ok(Produced::Labels(gathered.labels));
-            }
-            let shape = std::iter::once(batch.rows.len()).chain(gathered.row_shape.unwrap_or_default()).collect();
-            let tensor = Tensor::new(shape, gathered.values);
-            tensor.map(Produced::Array).ok_or_else(|| self.fail(format!("output `{name}` changes its shape")))
-        });
+        let produced = gathered
+            .into_iter()
+            .zip(&self.outputs)
+            .map(|(gathered, (name, form))| {
+                if matches!(form, Form::Label(_)) {
+                    return Ok(Produced::Labels(gathered.labels));
+                }
+                let shape = std::iter::once(batch.rows.len())
+                    .chain(gathered.row_shape.unwrap_or_default())
+                    .collect();
+                let tensor = Tensor::new(shape, gathered.values);
+                tensor
+                    .map(Produced::Array)
+                    .ok_or_else(|| self.fail(format!("output `{name}` changes its shape")))
+            });
         produced.collect()
     }
 
@@ -153,7 +196,9 @@ impl Subject {
             };
             // A last batch that is not full repeats its last row; what comes of that is dropped.
             let missing = self.batch - rows.len();
-            let padded = rows.iter().chain(std::iter::repeat_n(rows.last(), missing).flatten());
+            let padded = rows
+                .iter()
+                .chain(std::iter::repeat_n(rows.last(), missing).flatten());
             let values: Vec<i32> = padded.flat_map(pick).collect();
             let shape = [self.batch, self.length];
             let tensor = if *dtype == DataType::Int32 {
@@ -169,7 +214,10 @@ impl Subject {
     }
 
     pub(crate) fn fail(&self, reason: String) -> VerifyError {
-        VerifyError::Interface { path: self.path.clone(), reason }
+        VerifyError::Interface {
+            path: self.path.clone(),
+            reason,
+        }
     }
 }
 
@@ -204,7 +252,9 @@ impl Gathered {
             return Err("changes its shape from run to run".into());
         }
         let values = result.to_f32();
-        let kept = values.get(..row * rows).ok_or("has fewer values than its shape says")?;
+        let kept = values
+            .get(..row * rows)
+            .ok_or("has fewer values than its shape says")?;
         self.values.extend_from_slice(kept);
         Ok(())
     }
@@ -224,7 +274,11 @@ fn form(executable: &Executable, name: &str, ty: &corer_mil::ValueType) -> Form 
 
 /// The inputs a caller of `function` sees.
 fn features<'a>(description: &'a Description, function: &str) -> &'a [Feature] {
-    match description.functions.iter().find(|candidate| candidate.name == function) {
+    match description
+        .functions
+        .iter()
+        .find(|candidate| candidate.name == function)
+    {
         Some(function) => &function.inputs,
         None => &description.inputs,
     }
@@ -244,7 +298,13 @@ pub(crate) fn function_name(package: &Package, asked: Option<&str>) -> Result<St
     let functions = &package.model.program.functions;
     let default = package.model.description.default_function.as_deref();
     let main = || functions.contains_key("main").then_some("main");
-    let only = || if functions.len() == 1 { functions.keys().next().map(String::as_str) } else { None };
+    let only = || {
+        if functions.len() == 1 {
+            functions.keys().next().map(String::as_str)
+        } else {
+            None
+        }
+    };
     let name = asked.or(default).or_else(main).or_else(only);
     match name.filter(|name| functions.contains_key(*name)) {
         Some(name) => Ok(name.to_owned()),
@@ -252,26 +312,38 @@ pub(crate) fn function_name(package: &Package, asked: Option<&str>) -> Result<St
             let known: Vec<&str> = functions.keys().map(String::as_str).collect();
             let reason = match name {
                 Some(name) => format!("has no function `{name}`; it has: {}", known.join(", ")),
-                None => format!("has several functions, say which with --function: {}", known.join(", ")),
+                None => format!(
+                    "has several functions, say which with --function: {}",
+                    known.join(", ")
+                ),
             };
-            Err(VerifyError::Interface { path: package.path.clone(), reason })
+            Err(VerifyError::Interface {
+                path: package.path.clone(),
+                reason,
+            })
         }
     }
 }
 
 /// How finely the values of a function are held, by the types it declares.
 pub(crate) fn precision(program: &Program, function: &str) -> Precision {
-    let operations =
-        program.functions.get(function).and_then(|function| function.body()).into_iter().flat_map(|body| &body.operations);
+    let operations = program
+        .functions
+        .get(function)
+        .and_then(|function| function.body())
+        .into_iter()
+        .flat_map(|body| &body.operations);
     let mut precision = Precision::Fp32;
     for operation in operations {
         if operation.op.starts_with("constexpr_") && operation.op != "constexpr_cast" {
             return Precision::Compressed;
         }
-        let half = operation
-            .outputs
-            .iter()
-            .any(|output| output.ty.as_tensor().is_some_and(|tensor| tensor.dtype == DataType::Fp16));
+        let half = operation.outputs.iter().any(|output| {
+            output
+                .ty
+                .as_tensor()
+                .is_some_and(|tensor| tensor.dtype == DataType::Fp16)
+        });
         if half {
             precision = Precision::Fp16;
         }

@@ -12,8 +12,9 @@ pub(crate) struct Named {
 
 impl Named {
     fn show(&self) -> String {
-        let sizes: Vec<String> =
-            std::iter::once("n".to_owned()).chain(self.row_shape.iter().map(usize::to_string)).collect();
+        let sizes: Vec<String> = std::iter::once("n".to_owned())
+            .chain(self.row_shape.iter().map(usize::to_string))
+            .collect();
         format!("{} ({})", self.name, sizes.join(", "))
     }
 }
@@ -44,7 +45,9 @@ pub(crate) fn pair(
         found[ours] = Some((theirs, PairedBy::Request));
     }
     for (output, slot) in package.iter().zip(&mut found) {
-        let same = reference.iter().position(|candidate| candidate.name == output.name);
+        let same = reference
+            .iter()
+            .position(|candidate| candidate.name == output.name);
         if let (None, Some(theirs)) = (&slot, same) {
             *slot = Some((theirs, PairedBy::Name));
         }
@@ -52,7 +55,9 @@ pub(crate) fn pair(
     let free = |found: &[Option<(usize, PairedBy)>], index: usize| {
         found.iter().flatten().all(|(taken, _)| *taken != index)
     };
-    let open: Vec<usize> = (0..package.len()).filter(|index| found[*index].is_none()).collect();
+    let open: Vec<usize> = (0..package.len())
+        .filter(|index| found[*index].is_none())
+        .collect();
     let left: Vec<usize> = (0..task).filter(|index| free(&found, *index)).collect();
     let fits = |ours: usize, theirs: usize| package[ours].row_shape == reference[theirs].row_shape;
     if open.len() == left.len() && open.iter().zip(&left).all(|(ours, theirs)| fits(*ours, *theirs)) {
@@ -60,20 +65,33 @@ pub(crate) fn pair(
             found[*ours] = Some((*theirs, PairedBy::Order));
         }
     }
-    for ours in open.iter().copied().filter(|ours| found[*ours].is_none()).collect::<Vec<_>>() {
-        let rivals = open.iter().filter(|other| package[**other].row_shape == package[ours].row_shape).count();
-        let candidates: Vec<usize> =
-            (0..reference.len()).filter(|theirs| free(&found, *theirs) && fits(ours, *theirs)).collect();
+    for ours in open
+        .iter()
+        .copied()
+        .filter(|ours| found[*ours].is_none())
+        .collect::<Vec<_>>()
+    {
+        let rivals = open
+            .iter()
+            .filter(|other| package[**other].row_shape == package[ours].row_shape)
+            .count();
+        let candidates: Vec<usize> = (0..reference.len())
+            .filter(|theirs| free(&found, *theirs) && fits(ours, *theirs))
+            .collect();
         if let ([only], 1) = (&candidates[..], rivals) {
             found[ours] = Some((*only, PairedBy::Shape));
         }
     }
     let pairs = package.iter().zip(found).map(|(output, slot)| {
-        let (theirs, why) = slot.ok_or_else(|| fail(format!("`{}` could be several or none", output.name)))?;
+        let (theirs, why) =
+            slot.ok_or_else(|| fail(format!("`{}` could be several or none", output.name)))?;
         if output.row_shape == reference[theirs].row_shape {
             Ok((theirs, why))
         } else {
-            Err(fail(format!("`{}` and `{}` differ in shape", output.name, reference[theirs].name)))
+            Err(fail(format!(
+                "`{}` and `{}` differ in shape",
+                output.name, reference[theirs].name
+            )))
         }
     });
     pairs.collect()
@@ -84,18 +102,37 @@ mod tests {
     use super::*;
 
     fn named(outputs: &[(&str, &[usize])]) -> Vec<Named> {
-        outputs.iter().map(|(name, shape)| Named { name: (*name).into(), row_shape: shape.to_vec() }).collect()
+        outputs
+            .iter()
+            .map(|(name, shape)| Named {
+                name: (*name).into(),
+                row_shape: shape.to_vec(),
+            })
+            .collect()
     }
 
     fn asked(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(ours, theirs)| ((*ours).into(), (*theirs).into())).collect()
+        pairs
+            .iter()
+            .map(|(ours, theirs)| ((*ours).into(), (*theirs).into()))
+            .collect()
     }
 
     #[test]
     fn names_come_first_then_order_then_shape() {
-        let reference = named(&[("start_logits", &[64]), ("end_logits", &[64]), ("last_hidden_state", &[64, 8])]);
+        let reference = named(&[
+            ("start_logits", &[64]),
+            ("end_logits", &[64]),
+            ("last_hidden_state", &[64, 8]),
+        ]);
         // Alphabetical order would exchange these.
-        let by_name = pair(&named(&[("end_logits", &[64]), ("start_logits", &[64])]), &reference, 2, &[]).unwrap();
+        let by_name = pair(
+            &named(&[("end_logits", &[64]), ("start_logits", &[64])]),
+            &reference,
+            2,
+            &[],
+        )
+        .unwrap();
         assert_eq!(by_name, [(1, PairedBy::Name), (0, PairedBy::Name)]);
         let by_order = pair(&named(&[("var_7", &[64]), ("var_9", &[64])]), &reference, 2, &[]).unwrap();
         assert_eq!(by_order, [(0, PairedBy::Order), (1, PairedBy::Order)]);
@@ -107,7 +144,13 @@ mod tests {
     fn what_the_caller_says_wins() {
         let reference = named(&[("start_logits", &[64]), ("end_logits", &[64])]);
         let package = named(&[("a", &[64]), ("b", &[64])]);
-        let pairs = pair(&package, &reference, 2, &asked(&[("a", "end_logits"), ("b", "start_logits")])).unwrap();
+        let pairs = pair(
+            &package,
+            &reference,
+            2,
+            &asked(&[("a", "end_logits"), ("b", "start_logits")]),
+        )
+        .unwrap();
         assert_eq!(pairs, [(1, PairedBy::Request), (0, PairedBy::Request)]);
         // One named, the other follows.
         let pairs = pair(&package, &reference, 2, &asked(&[("a", "end_logits")])).unwrap();
@@ -117,12 +160,27 @@ mod tests {
     #[test]
     fn doubt_is_an_error_that_shows_both_sides() {
         let reference = named(&[("sentence_embedding", &[8]), ("pooler_output", &[8])]);
-        let error = pair(&named(&[("x", &[8]), ("y", &[3])]), &reference, 1, &[]).unwrap_err().to_string();
+        let error = pair(&named(&[("x", &[8]), ("y", &[3])]), &reference, 1, &[])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("x (n, 8), y (n, 3)"), "{error}");
-        assert!(error.contains("sentence_embedding (n, 8), pooler_output (n, 8)"), "{error}");
+        assert!(
+            error.contains("sentence_embedding (n, 8), pooler_output (n, 8)"),
+            "{error}"
+        );
         assert!(pair(&named(&[("x", &[8])]), &reference, 1, &asked(&[("x", "logits")])).is_err());
-        assert!(pair(&named(&[("x", &[8])]), &reference, 1, &asked(&[("z", "pooler_output")])).is_err());
-        let wrong_shape = pair(&named(&[("pooler_output", &[9])]), &reference, 1, &[]).unwrap_err().to_string();
+        assert!(
+            pair(
+                &named(&[("x", &[8])]),
+                &reference,
+                1,
+                &asked(&[("z", "pooler_output")])
+            )
+            .is_err()
+        );
+        let wrong_shape = pair(&named(&[("pooler_output", &[9])]), &reference, 1, &[])
+            .unwrap_err()
+            .to_string();
         assert!(wrong_shape.contains("differ in shape"), "{wrong_shape}");
     }
 }

@@ -18,7 +18,11 @@ pub(crate) fn probe(subject: &Subject, inputs: &InputSet) -> Result<ProbeReport,
 }
 
 fn run(subject: &Subject, rows: &[InputRow]) -> Result<Vec<Produced>, VerifyError> {
-    subject.outputs(&Batch { first_row: 0, length: subject.length, rows })
+    subject.outputs(&Batch {
+        first_row: 0,
+        length: subject.length,
+        rows,
+    })
 }
 
 fn without_tokens(subject: &Subject, inputs: &InputSet) -> Result<u64, VerifyError> {
@@ -35,17 +39,30 @@ fn without_tokens(subject: &Subject, inputs: &InputSet) -> Result<u64, VerifyErr
 /// token of the same row; `None` when no row has both.
 fn under_padding(subject: &Subject, inputs: &InputSet) -> Result<Option<f32>, VerifyError> {
     let padded = |row: &&InputRow| (1..row.attention_mask.len()).contains(&row.tokens());
-    let rows: Vec<InputRow> = inputs.rows.iter().filter(padded).take(subject.batch).cloned().collect();
+    let rows: Vec<InputRow> = inputs
+        .rows
+        .iter()
+        .filter(padded)
+        .take(subject.batch)
+        .cloned()
+        .collect();
     if rows.is_empty() {
         return Ok(None);
     }
     let mut changed = rows.clone();
     for row in &mut changed {
-        let tokens: Vec<i32> =
-            (0..row.input_ids.len()).filter(|at| row.is_token(*at)).map(|at| row.input_ids[at]).collect();
+        let tokens: Vec<i32> = (0..row.input_ids.len())
+            .filter(|at| row.is_token(*at))
+            .map(|at| row.input_ids[at])
+            .collect();
         for at in 0..row.input_ids.len() {
             if !row.is_token(at) {
-                let other = tokens.iter().cycle().skip(at).take(tokens.len()).find(|id| **id != row.input_ids[at]);
+                let other = tokens
+                    .iter()
+                    .cycle()
+                    .skip(at)
+                    .take(tokens.len())
+                    .find(|id| **id != row.input_ids[at]);
                 row.input_ids[at] = other.copied().unwrap_or(row.input_ids[at]);
             }
         }
@@ -69,9 +86,16 @@ fn change(before: &Tensor, after: &Tensor, index: usize, row: &InputRow) -> f32 
     let per_position = before.row_shape().first() == Some(&positions);
     let width = before_row.len() / if per_position { positions } else { 1 };
     let counts = |at: usize| !per_position || width == 0 || row.is_token(at / width);
-    let pairs = before_row.iter().zip(after_row).enumerate().filter(|(at, _)| counts(*at));
+    let pairs = before_row
+        .iter()
+        .zip(after_row)
+        .enumerate()
+        .filter(|(at, _)| counts(*at));
     // A value that is not finite is told elsewhere; here it would hide the others.
-    pairs.map(|(_, (a, b))| (a - b).abs()).filter(|change| change.is_finite()).fold(0.0, f32::max)
+    pairs
+        .map(|(_, (a, b))| (a - b).abs())
+        .filter(|change| change.is_finite())
+        .fold(0.0, f32::max)
 }
 
 #[cfg(test)]
@@ -90,7 +114,23 @@ mod tests {
         let before = tensor(&[1, 3, 2], &[0.0; 6]);
         let after = tensor(&[1, 3, 2], &[0.0, 0.25, 9.0, 9.0, 0.5, f32::NAN]);
         assert_eq!(change(&before, &after, 0, &row), 0.5);
-        assert_eq!(change(&tensor(&[1, 3], &[0.0; 3]), &tensor(&[1, 3], &[1.0, 9.0, 2.0]), 0, &row), 2.0);
-        assert_eq!(change(&tensor(&[1, 2], &[0.0; 2]), &tensor(&[1, 2], &[1.0, 9.0]), 0, &row), 9.0);
+        assert_eq!(
+            change(
+                &tensor(&[1, 3], &[0.0; 3]),
+                &tensor(&[1, 3], &[1.0, 9.0, 2.0]),
+                0,
+                &row
+            ),
+            2.0
+        );
+        assert_eq!(
+            change(
+                &tensor(&[1, 2], &[0.0; 2]),
+                &tensor(&[1, 2], &[1.0, 9.0]),
+                0,
+                &row
+            ),
+            9.0
+        );
     }
 }

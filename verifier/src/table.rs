@@ -4,8 +4,16 @@ use std::fmt;
 
 use crate::report::{ErrorReport, OutputReport, VerifyReport};
 
-const HEADINGS: [&str; 8] =
-    ["output", "PSNR", "SQNR", "min cosine", "max abs", "mean abs", "top-1", "neighbours"];
+const HEADINGS: [&str; 8] = [
+    "output",
+    "PSNR",
+    "SQNR",
+    "min cosine",
+    "max abs",
+    "mean abs",
+    "top-1",
+    "neighbours",
+];
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,9 +34,17 @@ impl fmt::Display for VerifyReport {
         }
         writeln!(f)?;
         if !inputs.not_taken.is_empty() {
-            writeln!(f, "           the package takes no {}", inputs.not_taken.join(", "))?;
+            writeln!(
+                f,
+                "           the package takes no {}",
+                inputs.not_taken.join(", ")
+            )?;
         }
-        writeln!(f, "  executed {} by {}\n", self.execution.arithmetic, self.execution.engine)?;
+        writeln!(
+            f,
+            "  executed {} by {}\n",
+            self.execution.arithmetic, self.execution.engine
+        )?;
 
         let rows: Vec<[String; 8]> = self.outputs.iter().map(cells).collect();
         let width = |column: usize| {
@@ -49,19 +65,33 @@ impl fmt::Display for VerifyReport {
             writeln!(f, "all-zero mask: {count} values not finite")?;
         }
         if let Some(change) = probes.change_under_padding {
-            writeln!(f, "ids under the padding changed: outputs change by {change:e} at most")?;
+            writeln!(
+                f,
+                "ids under the padding changed: outputs change by {change:e} at most"
+            )?;
         }
         if self.verdict.passed {
             let limits = &self.thresholds;
-            write!(f, "passed: PSNR >= {} dB, cosine >= {}", limits.min_psnr, limits.min_cosine)?;
-            write!(f, ", top-1 >= {}, neighbours >= {}", limits.min_top1, limits.min_neighbour_overlap)?;
+            write!(
+                f,
+                "passed: PSNR >= {} dB, cosine >= {}",
+                limits.min_psnr, limits.min_cosine
+            )?;
+            write!(
+                f,
+                ", top-1 >= {}, neighbours >= {}",
+                limits.min_top1, limits.min_neighbour_overlap
+            )?;
             match limits.max_abs {
                 Some(limit) => writeln!(f, ", max abs <= {limit:e}"),
                 None => writeln!(f),
             }
         } else {
             writeln!(f, "FAILED")?;
-            self.verdict.reasons.iter().try_for_each(|reason| writeln!(f, "  {reason}"))
+            self.verdict
+                .reasons
+                .iter()
+                .try_for_each(|reason| writeln!(f, "  {reason}"))
         }
     }
 }
@@ -87,17 +117,25 @@ fn cells(output: &OutputReport) -> [String; 8] {
         name,
         measured(decibels(errors.psnr.0)),
         measured(decibels(errors.sqnr.0)),
-        errors.cosine.as_ref().map_or_else(none, |cosine| format!("{:.8}", cosine.min)),
+        errors
+            .cosine
+            .as_ref()
+            .map_or_else(none, |cosine| format!("{:.8}", cosine.min)),
         measured(format!("{:.2e}", errors.max_abs)),
         measured(format!("{:.2e}", errors.mean_abs)),
-        errors.top1.map_or_else(none, |top1| format!("{}/{}", top1.agree, top1.total)),
+        errors
+            .top1
+            .map_or_else(none, |top1| format!("{}/{}", top1.agree, top1.total)),
         neighbours(errors).unwrap_or_else(none),
     ]
 }
 
 fn neighbours(errors: &ErrorReport) -> Option<String> {
     let sentence = errors.sentence.as_ref()?;
-    Some(format!("{:.4} of {}", sentence.neighbour_overlap?, sentence.neighbours?))
+    Some(format!(
+        "{:.4} of {}",
+        sentence.neighbour_overlap?, sentence.neighbours?
+    ))
 }
 
 fn decibels(value: f64) -> String {
@@ -111,7 +149,10 @@ fn decibels(value: f64) -> String {
 }
 
 fn worst(f: &mut fmt::Formatter<'_>, output: &OutputReport) -> fmt::Result {
-    let quoted = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!(" \"{text}\""));
+    let quoted = |text: &Option<String>| {
+        text.as_ref()
+            .map_or_else(String::new, |text| format!(" \"{text}\""))
+    };
     if let Some(worst) = output.errors.worst.as_ref().filter(|worst| worst.error > 0.0) {
         writeln!(
             f,

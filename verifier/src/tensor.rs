@@ -10,7 +10,9 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor of `shape`; `None` when the number of values is not the product of the sizes.
     pub fn new(shape: Vec<usize>, values: Vec<f32>) -> Option<Self> {
-        let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+        let count = shape
+            .iter()
+            .try_fold(1usize, |count, size| count.checked_mul(*size));
         (count == Some(values.len())).then_some(Self { shape, values })
     }
 

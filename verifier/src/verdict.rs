@@ -80,9 +80,15 @@ impl ThresholdOverrides {
             min_cosine: self.min_cosine.unwrap_or(defaults.min_cosine),
             max_abs: self.max_abs.or(defaults.max_abs),
             min_top1: self.min_top1.unwrap_or(defaults.min_top1),
-            min_neighbour_overlap: self.min_neighbour_overlap.unwrap_or(defaults.min_neighbour_overlap),
-            finite_without_tokens: self.finite_without_tokens.unwrap_or(defaults.finite_without_tokens),
-            max_change_under_padding: self.max_change_under_padding.or(defaults.max_change_under_padding),
+            min_neighbour_overlap: self
+                .min_neighbour_overlap
+                .unwrap_or(defaults.min_neighbour_overlap),
+            finite_without_tokens: self
+                .finite_without_tokens
+                .unwrap_or(defaults.finite_without_tokens),
+            max_change_under_padding: self
+                .max_change_under_padding
+                .or(defaults.max_change_under_padding),
         }
     }
 }
@@ -124,24 +130,48 @@ impl Verdict {
         let mut reasons = Vec::new();
         for output in outputs {
             judge_output(output, thresholds, &mut |measure, found, limit| {
-                reasons.push(Reason { output: Some(output.package.clone()), measure, found, limit });
+                reasons.push(Reason {
+                    output: Some(output.package.clone()),
+                    measure,
+                    found,
+                    limit,
+                });
             });
         }
-        let mut overall = |measure, found, limit| reasons.push(Reason { output: None, measure, found, limit });
+        let mut overall = |measure, found, limit| {
+            reasons.push(Reason {
+                output: None,
+                measure,
+                found,
+                limit,
+            })
+        };
         if outputs.is_empty() {
             overall("outputs", "none".into(), "at least one".into());
         }
         if let Some(count @ 1..) = probes.nonfinite_without_tokens
             && thresholds.finite_without_tokens
         {
-            overall("values that are not finite under an all-zero mask", count.to_string(), "none".into());
+            overall(
+                "values that are not finite under an all-zero mask",
+                count.to_string(),
+                "none".into(),
+            );
         }
-        if let (Some(change), Some(limit)) = (probes.change_under_padding, thresholds.max_change_under_padding)
+        if let (Some(change), Some(limit)) =
+            (probes.change_under_padding, thresholds.max_change_under_padding)
             && !holds(f64::from(change), f64::from(limit))
         {
-            overall("change when ids under the padding change", format!("{change:e}"), format!("at most {limit:e}"));
+            overall(
+                "change when ids under the padding change",
+                format!("{change:e}"),
+                format!("at most {limit:e}"),
+            );
         }
-        Self { passed: reasons.is_empty(), reasons }
+        Self {
+            passed: reasons.is_empty(),
+            reasons,
+        }
     }
 }
 
@@ -150,13 +180,25 @@ fn holds(value: f64, limit: f64) -> bool {
     value <= limit
 }
 
-fn judge_output(output: &OutputReport, thresholds: &Thresholds, fail: &mut dyn FnMut(&'static str, String, String)) {
+fn judge_output(
+    output: &OutputReport,
+    thresholds: &Thresholds,
+    fail: &mut dyn FnMut(&'static str, String, String),
+) {
     let errors = &output.errors;
     if errors.nonfinite_package > 0 {
-        fail("values that are not finite", errors.nonfinite_package.to_string(), "none".into());
+        fail(
+            "values that are not finite",
+            errors.nonfinite_package.to_string(),
+            "none".into(),
+        );
     }
     if errors.nonfinite_reference > 0 {
-        fail("values of the reference that are not finite", errors.nonfinite_reference.to_string(), "none".into());
+        fail(
+            "values of the reference that are not finite",
+            errors.nonfinite_reference.to_string(),
+            "none".into(),
+        );
     }
     let mut at_least = |measure, value: f64, limit: f64, show: &dyn Fn(f64) -> String| {
         if !holds(limit, value) {
@@ -165,7 +207,9 @@ fn judge_output(output: &OutputReport, thresholds: &Thresholds, fail: &mut dyn F
     };
     let plain = |value: f64| format!("{value}");
     if errors.elements > 0 {
-        at_least("PSNR", errors.psnr.0, thresholds.min_psnr, &|value| format!("{value:.2} dB"));
+        at_least("PSNR", errors.psnr.0, thresholds.min_psnr, &|value| {
+            format!("{value:.2} dB")
+        });
     }
     if let Some(cosine) = &errors.cosine {
         at_least("lowest cosine", cosine.min, thresholds.min_cosine, &plain);
@@ -175,23 +219,41 @@ fn judge_output(output: &OutputReport, thresholds: &Thresholds, fail: &mut dyn F
     }
     if let Some(sentence) = &errors.sentence {
         if let Some(cosine) = &sentence.cosine {
-            at_least("lowest sentence cosine", cosine.min, thresholds.min_cosine, &plain);
+            at_least(
+                "lowest sentence cosine",
+                cosine.min,
+                thresholds.min_cosine,
+                &plain,
+            );
         }
         if let Some(overlap) = sentence.neighbour_overlap {
-            at_least("nearest neighbours shared", overlap, thresholds.min_neighbour_overlap, &plain);
+            at_least(
+                "nearest neighbours shared",
+                overlap,
+                thresholds.min_neighbour_overlap,
+                &plain,
+            );
         }
     }
     if let Some(limit) = thresholds.max_abs
         && !holds(f64::from(errors.max_abs), f64::from(limit))
     {
-        fail("largest error", format!("{:e}", errors.max_abs), format!("at most {limit:e}"));
+        fail(
+            "largest error",
+            format!("{:e}", errors.max_abs),
+            format!("at most {limit:e}"),
+        );
     }
     let compared = match errors.kind {
         OutputKind::Label => errors.top1.map_or(0, |top1| top1.total),
         _ => errors.elements,
     };
     if compared == 0 {
-        fail("values compared", "none".into(), "at least one: inputs need tokens".into());
+        fail(
+            "values compared",
+            "none".into(),
+            "at least one: inputs need tokens".into(),
+        );
     }
 }
 
@@ -203,7 +265,12 @@ mod tests {
     use crate::report::PairedBy;
 
     fn row() -> InputRow {
-        InputRow { input_ids: vec![1], attention_mask: vec![1], token_type_ids: vec![0], excerpt: None }
+        InputRow {
+            input_ids: vec![1],
+            attention_mask: vec![1],
+            token_type_ids: vec![0],
+            excerpt: None,
+        }
     }
 
     fn judged(reference: &[f32], package: &[f32], overrides: ThresholdOverrides) -> Verdict {
@@ -233,12 +300,27 @@ mod tests {
             measures(&judged(&[1.0, 2.0], &[2.0, 1.0], none)),
             ["PSNR", "lowest cosine", "top-1 agreement"]
         );
-        let max_abs = ThresholdOverrides { max_abs: Some(1e-6), ..none };
-        assert_eq!(measures(&judged(&[1.0, 2.0], &[1.0, 2.00001], max_abs)), ["largest error"]);
-        let psnr = ThresholdOverrides { min_psnr: Some(f64::INFINITY), ..none };
+        let max_abs = ThresholdOverrides {
+            max_abs: Some(1e-6),
+            ..none
+        };
+        assert_eq!(
+            measures(&judged(&[1.0, 2.0], &[1.0, 2.00001], max_abs)),
+            ["largest error"]
+        );
+        let psnr = ThresholdOverrides {
+            min_psnr: Some(f64::INFINITY),
+            ..none
+        };
         assert_eq!(measures(&judged(&[1.0, 2.0], &[1.0, 2.00001], psnr)), ["PSNR"]);
-        let cosine = ThresholdOverrides { min_cosine: Some(1.1), ..none };
-        assert_eq!(measures(&judged(&[1.0, 2.0], &[1.0, 2.0], cosine)), ["lowest cosine"]);
+        let cosine = ThresholdOverrides {
+            min_cosine: Some(1.1),
+            ..none
+        };
+        assert_eq!(
+            measures(&judged(&[1.0, 2.0], &[1.0, 2.0], cosine)),
+            ["lowest cosine"]
+        );
     }
 
     #[test]
@@ -260,13 +342,19 @@ mod tests {
             min_top1: Some(0.0),
             ..ThresholdOverrides::default()
         };
-        assert_eq!(measures(&judged(&[1.0, 2.0], &[1.0, f32::NAN], low)), ["values that are not finite"]);
+        assert_eq!(
+            measures(&judged(&[1.0, 2.0], &[1.0, f32::NAN], low)),
+            ["values that are not finite"]
+        );
         assert_eq!(
             measures(&judged(&[1.0, f32::INFINITY], &[1.0, 2.0], low)),
             ["values of the reference that are not finite"]
         );
         // A limit that is NaN can't be kept either.
-        let nan = ThresholdOverrides { min_psnr: Some(f64::NAN), ..low };
+        let nan = ThresholdOverrides {
+            min_psnr: Some(f64::NAN),
+            ..low
+        };
         assert_eq!(measures(&judged(&[1.0, 2.0], &[1.0, 2.0], nan)), ["PSNR"]);
     }
 
@@ -283,10 +371,16 @@ mod tests {
     #[test]
     fn probes_fail() {
         let thresholds = Thresholds::for_precision(Precision::Fp16);
-        let probes = ProbeReport { nonfinite_without_tokens: Some(3), change_under_padding: Some(0.5) };
+        let probes = ProbeReport {
+            nonfinite_without_tokens: Some(3),
+            change_under_padding: Some(0.5),
+        };
         let verdict = Verdict::reach(&[], &probes, &thresholds);
         assert_eq!(verdict.reasons.len(), 3);
-        let nan = ProbeReport { change_under_padding: Some(f32::NAN), ..ProbeReport::default() };
+        let nan = ProbeReport {
+            change_under_padding: Some(f32::NAN),
+            ..ProbeReport::default()
+        };
         assert_eq!(Verdict::reach(&[], &nan, &thresholds).reasons.len(), 2);
     }
 }

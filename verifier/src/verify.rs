@@ -67,7 +67,10 @@ impl VerifyRequest {
     /// The strictest sensible request: the package as written, default inputs and thresholds.
     pub fn new(package: impl Into<PathBuf>, reference: ReferenceSource) -> Self {
         let inputs = match reference {
-            ReferenceSource::Checkpoint { .. } => Inputs::Texts { file: None, tokenizer: None },
+            ReferenceSource::Checkpoint { .. } => Inputs::Texts {
+                file: None,
+                tokenizer: None,
+            },
             ReferenceSource::Recording { .. } => Inputs::Recorded,
         };
         Self {
@@ -109,7 +112,11 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Verify
     };
     progress.finish();
     let (reference, mut inputs) = loaded;
-    let not_taken = fit(&subject, &mut inputs, matches!(request.reference, ReferenceSource::Recording { .. }))?;
+    let not_taken = fit(
+        &subject,
+        &mut inputs,
+        matches!(request.reference, ReferenceSource::Recording { .. }),
+    )?;
     let outputs = compare(&subject, &*reference, &inputs, &request.pairs, progress)?;
     let probes = probes::probe(&subject, &inputs)?;
     let precision = interface::precision(&package.model.program, &function);
@@ -156,7 +163,14 @@ fn checkpoint_inputs(
         }
         Inputs::Tokens { seed, rows } => {
             let (vocabulary, types) = (reference.vocabulary(), reference.token_types());
-            seeded(*seed, (*rows).max(1), length, vocabulary, types, reference.pad_id())
+            seeded(
+                *seed,
+                (*rows).max(1),
+                length,
+                vocabulary,
+                types,
+                reference.pad_id(),
+            )
         }
         Inputs::Recorded => {
             let reason = "a checkpoint has no recorded inputs; give texts, or ask for seeded token ids";
@@ -164,12 +178,23 @@ fn checkpoint_inputs(
         }
     };
     let beyond = |values: &[i32], bound: usize| {
-        values.iter().copied().find(|value| usize::try_from(*value).is_ok_and(|value| value >= bound))
+        values
+            .iter()
+            .copied()
+            .find(|value| usize::try_from(*value).is_ok_and(|value| value >= bound))
     };
     for (index, row) in set.rows.iter().enumerate() {
         let what = [
-            ("token id", beyond(&row.input_ids, reference.vocabulary()), reference.vocabulary()),
-            ("token type", beyond(&row.token_type_ids, reference.token_types()), reference.token_types()),
+            (
+                "token id",
+                beyond(&row.input_ids, reference.vocabulary()),
+                reference.vocabulary(),
+            ),
+            (
+                "token type",
+                beyond(&row.token_type_ids, reference.token_types()),
+                reference.token_types(),
+            ),
         ];
         if let Some((what, Some(value), bound)) = what.into_iter().find(|(_, value, _)| value.is_some()) {
             return Err(InputError::Request(format!(
@@ -267,7 +292,14 @@ fn compare(
         let expected = reference.outputs(&batch)?;
         let pairings = match &mut pairings {
             Some(pairings) => pairings,
-            none => none.insert(pair_up(subject, reference, &produced, &expected, asked, inputs.length)?),
+            none => none.insert(pair_up(
+                subject,
+                reference,
+                &produced,
+                &expected,
+                asked,
+                inputs.length,
+            )?),
         };
         let sides = pairings.iter_mut().zip(&produced).zip(&subject.outputs);
         for ((pairing, produced), (name, form)) in sides {
@@ -281,14 +313,17 @@ fn compare(
                 match (produced, form) {
                     (Produced::Array(tensor), Form::Probabilities(classes)) => {
                         let wanted = in_class_order(&softmax(wanted), classes, reference.labels());
-                        let wanted = wanted.ok_or_else(|| class_mismatch(subject, name, reference, classes))?;
+                        let wanted =
+                            wanted.ok_or_else(|| class_mismatch(subject, name, reference, classes))?;
                         pairing.comparison.add_row(at, row, &wanted, tensor.row(index));
                     }
                     (Produced::Labels(labels), Form::Label(classes)) => {
                         let names = reference.labels().unwrap_or(classes);
                         let best = crate::metrics::argmax(wanted).and_then(|best| names.get(best));
                         let best = best.ok_or_else(|| class_mismatch(subject, name, reference, classes))?;
-                        pairing.comparison.add_label(row, best, labels.get(index).map_or("", String::as_str));
+                        pairing
+                            .comparison
+                            .add_label(row, best, labels.get(index).map_or("", String::as_str));
                     }
                     (Produced::Array(tensor), _) => {
                         pairing.comparison.add_row(at, row, wanted, tensor.row(index));
@@ -300,13 +335,17 @@ fn compare(
         progress.advance(batch.rows.len() as u64);
     }
     progress.finish();
-    let reports = pairings.into_iter().flatten().zip(&subject.outputs).map(|(pairing, (name, _))| OutputReport {
-        package: name.clone(),
-        reference: pairing.reference,
-        paired_by: pairing.paired_by,
-        row_shape: pairing.row_shape,
-        errors: pairing.comparison.report(),
-    });
+    let reports = pairings
+        .into_iter()
+        .flatten()
+        .zip(&subject.outputs)
+        .map(|(pairing, (name, _))| OutputReport {
+            package: name.clone(),
+            reference: pairing.reference,
+            paired_by: pairing.paired_by,
+            row_shape: pairing.row_shape,
+            errors: pairing.comparison.report(),
+        });
     Ok(reports.collect())
 }
 
@@ -325,38 +364,57 @@ fn pair_up(
         .iter()
         .cloned()
         .chain(rest)
-        .filter_map(|name| expected.get(&name).map(|tensor| Named { row_shape: tensor.row_shape().to_vec(), name }))
+        .filter_map(|name| {
+            expected.get(&name).map(|tensor| Named {
+                row_shape: tensor.row_shape().to_vec(),
+                name,
+            })
+        })
         .collect();
     let arrays: Vec<Named> = subject
         .outputs
         .iter()
         .zip(produced)
         .filter_map(|((name, form), produced)| match (form, produced) {
-            (Form::Array, Produced::Array(tensor)) => {
-                Some(Named { name: name.clone(), row_shape: tensor.row_shape().to_vec() })
-            }
+            (Form::Array, Produced::Array(tensor)) => Some(Named {
+                name: name.clone(),
+                row_shape: tensor.row_shape().to_vec(),
+            }),
             _ => None,
         })
         .collect();
     let mut array_pairs = pair(&arrays, &candidates, task_count, asked)?.into_iter();
-    let logits = candidates.iter().find(|output| output.name == "logits" && output.row_shape.len() == 1);
+    let logits = candidates
+        .iter()
+        .find(|output| output.name == "logits" && output.row_shape.len() == 1);
     let pairings = subject.outputs.iter().map(|(name, form)| {
         let (counterpart, paired_by, kind) = match form {
             Form::Array => {
-                let (index, why) =
-                    array_pairs.next().ok_or_else(|| subject.fail(format!("output `{name}` has no counterpart")))?;
+                let (index, why) = array_pairs
+                    .next()
+                    .ok_or_else(|| subject.fail(format!("output `{name}` has no counterpart")))?;
                 let found = &candidates[index];
                 (found, why, OutputKind::of(&found.name, &found.row_shape, length))
             }
             Form::Label(classes) | Form::Probabilities(classes) => {
                 let found = logits.ok_or_else(|| {
-                    subject.fail(format!("output `{name}` classifies, but the reference gives no logits per row"))
+                    subject.fail(format!(
+                        "output `{name}` classifies, but the reference gives no logits per row"
+                    ))
                 })?;
                 if found.row_shape != [classes.len()] {
                     return Err(class_mismatch(subject, name, reference, classes));
                 }
                 let label = matches!(form, Form::Label(_));
-                (found, PairedBy::Classifier, if label { OutputKind::Label } else { OutputKind::Probabilities })
+                (
+                    found,
+                    PairedBy::Classifier,
+                    if label {
+                        OutputKind::Label
+                    } else {
+                        OutputKind::Probabilities
+                    },
+                )
             }
         };
         Ok(Pairing {
@@ -369,22 +427,41 @@ fn pair_up(
     pairings.collect()
 }
 
-fn class_mismatch(subject: &Subject, output: &str, reference: &dyn Reference, classes: &[String]) -> VerifyError {
-    let theirs = reference.labels().map_or_else(|| "of another number".to_owned(), |labels| labels.join(", "));
-    subject.fail(format!("output `{output}` has classes {}; the reference's are {theirs}", classes.join(", ")))
+fn class_mismatch(
+    subject: &Subject,
+    output: &str,
+    reference: &dyn Reference,
+    classes: &[String],
+) -> VerifyError {
+    let theirs = reference
+        .labels()
+        .map_or_else(|| "of another number".to_owned(), |labels| labels.join(", "));
+    subject.fail(format!(
+        "output `{output}` has classes {}; the reference's are {theirs}",
+        classes.join(", ")
+    ))
 }
 
 /// Probabilities by the package's classes; `None` when a class is not the reference's. Without names the order of
 /// both is taken for the same.
 fn in_class_order(probabilities: &[f32], classes: &[String], names: Option<&[String]>) -> Option<Vec<f32>> {
-    let Some(names) = names else { return Some(probabilities.to_vec()) };
-    let by_name = |class: &String| probabilities.get(names.iter().position(|name| name == class)?).copied();
+    let Some(names) = names else {
+        return Some(probabilities.to_vec());
+    };
+    let by_name = |class: &String| {
+        probabilities
+            .get(names.iter().position(|name| name == class)?)
+            .copied()
+    };
     classes.iter().map(by_name).collect()
 }
 
 fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
+    let powers: Vec<f64> = logits
+        .iter()
+        .map(|logit| f64::from(logit - largest).exp())
+        .collect();
     let sum: f64 = powers.iter().sum();
     #[allow(clippy::cast_possible_truncation)] // back to the precision it came from
     powers.iter().map(|power| (power / sum) as f32).collect()
@@ -407,8 +484,14 @@ mod tests {
     fn classes_are_matched_by_name() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let ours = names(&["b", "a"]);
-        assert_eq!(in_class_order(&[0.1, 0.9], &ours, Some(&names(&["a", "b"]))), Some(vec![0.9, 0.1]));
-        assert_eq!(in_class_order(&[0.1, 0.9], &ours, Some(&names(&["a", "c"]))), None);
+        assert_eq!(
+            in_class_order(&[0.1, 0.9], &ours, Some(&names(&["a", "b"]))),
+            Some(vec![0.9, 0.1])
+        );
+        assert_eq!(
+            in_class_order(&[0.1, 0.9], &ours, Some(&names(&["a", "c"]))),
+            None
+        );
         assert_eq!(in_class_order(&[0.1, 0.9], &ours, None), Some(vec![0.1, 0.9]));
     }
 }

@@ -73,7 +73,11 @@ impl InputSet {
     pub fn batch(&self, first: usize, count: usize) -> Batch<'_> {
         let start = first.min(self.rows.len());
         let end = start.saturating_add(count).min(self.rows.len());
-        Batch { first_row: start, length: self.length, rows: &self.rows[start..end] }
+        Batch {
+            first_row: start,
+            length: self.length,
+            rows: &self.rows[start..end],
+        }
     }
 }
 
@@ -91,16 +95,25 @@ pub struct Batch<'a> {
 impl Batch<'_> {
     /// Token ids of all rows, row-major.
     pub fn input_ids(&self) -> Vec<i32> {
-        self.rows.iter().flat_map(|row| row.input_ids.iter().copied()).collect()
+        self.rows
+            .iter()
+            .flat_map(|row| row.input_ids.iter().copied())
+            .collect()
     }
 
     /// Attention mask of all rows, row-major.
     pub fn attention_mask(&self) -> Vec<i32> {
-        self.rows.iter().flat_map(|row| row.attention_mask.iter().copied()).collect()
+        self.rows
+            .iter()
+            .flat_map(|row| row.attention_mask.iter().copied())
+            .collect()
     }
 
     /// Token types of all rows, row-major.
     pub fn token_type_ids(&self) -> Vec<i32> {
-        self.rows.iter().flat_map(|row| row.token_type_ids.iter().copied()).collect()
+        self.rows
+            .iter()
+            .flat_map(|row| row.token_type_ids.iter().copied())
+            .collect()
     }
 }

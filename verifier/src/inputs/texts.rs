@@ -30,7 +30,10 @@ impl TextTokenizer {
     /// # Errors
     /// When the file is missing or malformed, or `length` can't hold the special tokens.
     pub fn open(path: &Path, length: usize, pad: usize) -> Result<Self, InputError> {
-        let wrong = |reason: String| InputError::Tokenizer { path: path.to_owned(), reason };
+        let wrong = |reason: String| InputError::Tokenizer {
+            path: path.to_owned(),
+            reason,
+        };
         if !path.is_file() {
             let directory = path.parent().unwrap_or(Path::new("")).to_owned();
             return Err(InputError::NoTokenizer { directory });
@@ -53,10 +56,14 @@ impl TextTokenizer {
             ..TruncationParams::default()
         };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| {
-            wrong(format!("{length} positions are too few for its special tokens: {error}"))
+            wrong(format!(
+                "{length} positions are too few for its special tokens: {error}"
+            ))
         })?;
         let padding = tokenizer.get_padding();
-        let named = config["pad_token"].as_str().or(config["pad_token"]["content"].as_str());
+        let named = config["pad_token"]
+            .as_str()
+            .or(config["pad_token"]["content"].as_str());
         let pad = named
             .and_then(|token| tokenizer.token_to_id(token))
             .or(padding.map(|padding| padding.pad_id))
@@ -68,7 +75,13 @@ impl TextTokenizer {
         };
         // Rows are padded here, where the package's length is known.
         tokenizer.with_padding(None);
-        Ok(Self { path: path.to_owned(), tokenizer, length, pad, pad_left })
+        Ok(Self {
+            path: path.to_owned(),
+            tokenizer,
+            length,
+            pad,
+            pad_left,
+        })
     }
 
     /// One row from a text, or from a text and its pair separated by a tab.
@@ -89,13 +102,22 @@ impl TextTokenizer {
             (Some(text), Some(path)) => (text.as_str(), path.display().to_string()),
             _ => (BUILT_IN, "corer's own sentences".to_owned()),
         };
-        let mut set = InputSet { length: self.length, rows: Vec::new(), origin, truncated: 0 };
+        let mut set = InputSet {
+            length: self.length,
+            rows: Vec::new(),
+            origin,
+            truncated: 0,
+        };
         for line in texts.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let (row, cut) = self.encode(line)?;
             set.truncated += usize::from(cut);
             set.rows.push(row);
         }
-        if set.rows.is_empty() { Err(InputError::Empty { origin: set.origin }) } else { Ok(set) }
+        if set.rows.is_empty() {
+            Err(InputError::Empty { origin: set.origin })
+        } else {
+            Ok(set)
+        }
     }
 
     /// The row, and whether the text was cut.
@@ -107,7 +129,10 @@ impl TextTokenizer {
         let encoding = self
             .tokenizer
             .encode(input, true)
-            .map_err(|error| InputError::Tokenizer { path: self.path.clone(), reason: error.to_string() })?;
+            .map_err(|error| InputError::Tokenizer {
+                path: self.path.clone(),
+                reason: error.to_string(),
+            })?;
         let cut = !encoding.get_overflowing().is_empty();
         let tokens = encoding.len().min(self.length);
         let start = if self.pad_left { self.length - tokens } else { 0 };
@@ -128,14 +153,21 @@ impl TextTokenizer {
 }
 
 fn read_lines(path: &Path) -> Result<String, InputError> {
-    let bytes = std::fs::read(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| InputError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     match String::from_utf8(bytes) {
         // A byte order mark is no part of the first text.
         Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
         Err(error) => {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-            Err(InputError::Line { path: path.to_owned(), line, reason: "is not UTF-8".into() })
+            Err(InputError::Line {
+                path: path.to_owned(),
+                line,
+                reason: "is not UTF-8".into(),
+            })
         }
     }
 }

@@ -68,7 +68,12 @@ pub fn seeded(
         }
         row
     });
-    InputSet { length, rows: rows.collect(), origin: format!("token ids from seed {seed}"), truncated: 0 }
+    InputSet {
+        length,
+        rows: rows.collect(),
+        origin: format!("token ids from seed {seed}"),
+        truncated: 0,
+    }
 }
 
 struct Random(ChaCha8Rng);
@@ -114,9 +119,22 @@ mod tests {
     fn rows_vary_as_promised_and_stay_inside_the_vocabulary() {
         let set = seeded(3, 40, 128, 30522, 2, 0);
         for (index, row) in set.rows.iter().enumerate() {
-            assert_eq!([row.input_ids.len(), row.attention_mask.len(), row.token_type_ids.len()], [128; 3]);
+            assert_eq!(
+                [
+                    row.input_ids.len(),
+                    row.attention_mask.len(),
+                    row.token_type_ids.len()
+                ],
+                [128; 3]
+            );
             assert!(row.input_ids.iter().all(|id| (0..30522).contains(id)));
-            let ids = || row.input_ids.iter().enumerate().filter(|(at, _)| row.is_token(*at)).map(|(_, id)| *id);
+            let ids = || {
+                row.input_ids
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, _)| row.is_token(*at))
+                    .map(|(_, id)| *id)
+            };
             match index % 4 {
                 2 => assert!(ids().all(|id| id >= 30522 - 1908)),
                 3 => assert!(ids().all(|id| Some(id) == ids().next())),
@@ -130,7 +148,10 @@ mod tests {
             }
         }
         let padding = |row: &InputRow| -> Vec<i32> {
-            (0..128).filter(|at| !row.is_token(*at)).map(|at| row.input_ids[at]).collect()
+            (0..128)
+                .filter(|at| !row.is_token(*at))
+                .map(|at| row.input_ids[at])
+                .collect()
         };
         assert!(padding(&set.rows[0]).iter().all(|id| *id == 0));
         assert!(padding(&set.rows[1]).iter().any(|id| *id != 0));
@@ -146,6 +167,10 @@ mod tests {
     #[test]
     fn one_token_vocabularies_and_one_position_work() {
         let set = seeded(0, 9, 1, 1, 1, 5);
-        assert!(set.rows.iter().all(|row| row.input_ids == [0] && row.tokens() == 1 && row.token_type_ids == [0]));
+        assert!(
+            set.rows
+                .iter()
+                .all(|row| row.input_ids == [0] && row.tokens() == 1 && row.token_type_ids == [0])
+        );
     }
 }

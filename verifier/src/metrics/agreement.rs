@@ -40,7 +40,11 @@ impl Agreement {
     /// The share of decisions that agree; 1 when there were none.
     #[allow(clippy::cast_precision_loss)] // counts of decisions
     pub fn ratio(&self) -> f64 {
-        if self.total == 0 { 1.0 } else { self.agree as f64 / self.total as f64 }
+        if self.total == 0 {
+            1.0
+        } else {
+            self.agree as f64 / self.total as f64
+        }
     }
 }
 

@@ -76,7 +76,10 @@ impl ElementErrors {
         }
         #[allow(clippy::cast_precision_loss)] // counts of elements
         let reference_rms = (square_reference / count.max(1) as f64).sqrt();
-        SliceErrors { largest, reference_rms }
+        SliceErrors {
+            largest,
+            reference_rms,
+        }
     }
 
     /// Number of pairs added.
@@ -117,7 +120,11 @@ impl ElementErrors {
 
     /// Σ|p − r| / Σ|r|: 0 when exact, infinite when an all-zero reference is missed.
     pub fn relative(&self) -> f64 {
-        if self.sum_abs == 0.0 { 0.0 } else { self.sum_abs / self.sum_abs_reference }
+        if self.sum_abs == 0.0 {
+            0.0
+        } else {
+            self.sum_abs / self.sum_abs_reference
+        }
     }
 
     /// 10·log₁₀(peak² / mse) in decibels: +∞ when exact, −∞ when an all-zero reference is missed.
@@ -137,7 +144,11 @@ impl ElementErrors {
 }
 
 fn decibels(signal: f64, noise: f64) -> f64 {
-    if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() }
+    if noise == 0.0 {
+        f64::INFINITY
+    } else {
+        10.0 * (signal / noise).log10()
+    }
 }
 
 #[cfg(test)]

@@ -63,7 +63,9 @@ impl OutputKind {
         match *row_shape {
             [positions, _] if positions == length && scores => Self::TokenLogits,
             [positions, _] if positions == length => Self::TokenVectors,
-            [positions] if positions == length && (name.contains("start") || name.contains("end")) && scores => {
+            [positions]
+                if positions == length && (name.contains("start") || name.contains("end")) && scores =>
+            {
                 Self::SpanLogits
             }
             _ if scores => Self::Logits,
@@ -113,12 +115,17 @@ pub fn mean_pooled(vectors: &[f32], mask: &[i32]) -> Option<Vec<f32>> {
         return None;
     }
     let mut sums = vec![0.0f64; width];
-    for (vector, _) in vectors.chunks_exact(width).zip(mask).filter(|(_, mask)| **mask != 0) {
+    for (vector, _) in vectors
+        .chunks_exact(width)
+        .zip(mask)
+        .filter(|(_, mask)| **mask != 0)
+    {
         for (sum, value) in sums.iter_mut().zip(vector) {
             *sum += f64::from(*value);
         }
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // back to the precision it came from
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+    // back to the precision it came from
     Some(sums.into_iter().map(|sum| (sum / tokens as f64) as f32).collect())
 }
 
@@ -148,7 +155,10 @@ mod tests {
 
     #[test]
     fn kinds_follow_names_and_shapes() {
-        assert_eq!(OutputKind::of("last_hidden_state", &[64, 64], 64), OutputKind::TokenVectors);
+        assert_eq!(
+            OutputKind::of("last_hidden_state", &[64, 64], 64),
+            OutputKind::TokenVectors
+        );
         assert_eq!(OutputKind::of("logits", &[64, 5], 64), OutputKind::TokenLogits);
         assert_eq!(OutputKind::of("logits", &[3], 64), OutputKind::Logits);
         assert_eq!(OutputKind::of("logits", &[64], 64), OutputKind::Logits);

@@ -18,7 +18,10 @@ pub fn neighbour_overlap(a: &[Vec<f32>], b: &[Vec<f32>], neighbours: usize) -> O
     let mut shared = 0usize;
     for row in 0..rows {
         let near = nearest(&a, row, count);
-        shared += nearest(&b, row, count).iter().filter(|index| near.contains(index)).count();
+        shared += nearest(&b, row, count)
+            .iter()
+            .filter(|index| near.contains(index))
+            .count();
     }
     #[allow(clippy::cast_precision_loss)] // small counts
     Some((shared as f64 / (rows * count) as f64, count))
@@ -27,7 +30,11 @@ pub fn neighbour_overlap(a: &[Vec<f32>], b: &[Vec<f32>], neighbours: usize) -> O
 /// Rows scaled to length 1; rows of length 0 stay.
 fn units(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
     let unit = |row: &Vec<f32>| {
-        let norm = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let norm = row
+            .iter()
+            .map(|value| f64::from(*value).powi(2))
+            .sum::<f64>()
+            .sqrt();
         let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
         row.iter().map(|value| f64::from(*value) * scale).collect()
     };
@@ -36,8 +43,12 @@ fn units(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
 
 fn nearest(rows: &[Vec<f64>], of: usize, count: usize) -> Vec<usize> {
     let dot = |other: &Vec<f64>| rows[of].iter().zip(other).map(|(a, b)| a * b).sum::<f64>();
-    let mut near: Vec<(f64, usize)> =
-        rows.iter().enumerate().filter(|(index, _)| *index != of).map(|(index, row)| (dot(row), index)).collect();
+    let mut near: Vec<(f64, usize)> = rows
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != of)
+        .map(|(index, row)| (dot(row), index))
+        .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     near.into_iter().take(count).map(|(_, index)| index).collect()
 }
@@ -48,7 +59,10 @@ mod tests {
 
     /// Points on the unit circle at these angles in degrees.
     fn circle(degrees: &[f32]) -> Vec<Vec<f32>> {
-        degrees.iter().map(|angle| vec![angle.to_radians().cos(), angle.to_radians().sin()]).collect()
+        degrees
+            .iter()
+            .map(|angle| vec![angle.to_radians().cos(), angle.to_radians().sin()])
+            .collect()
     }
 
     #[test]
@@ -65,7 +79,10 @@ mod tests {
     #[test]
     fn scale_does_not_matter_and_few_rows_say_nothing() {
         let a = circle(&[0.0, 10.0, 25.0, 45.0, 70.0, 100.0]);
-        let scaled: Vec<Vec<f32>> = a.iter().map(|row| row.iter().map(|value| value * 7.0).collect()).collect();
+        let scaled: Vec<Vec<f32>> = a
+            .iter()
+            .map(|row| row.iter().map(|value| value * 7.0).collect())
+            .collect();
         assert_eq!(neighbour_overlap(&a, &scaled, 10), Some((1.0, 2)));
         assert_eq!(neighbour_overlap(&a[..2], &a[..2], 10), None);
         assert_eq!(neighbour_overlap(&a[..3], &a[..3], 10), Some((1.0, 1)));

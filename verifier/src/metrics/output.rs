@@ -77,7 +77,12 @@ impl OutputComparison {
             self.rows_without_tokens += 1;
             return;
         }
-        let row = Row { index, input, reference, package };
+        let row = Row {
+            index,
+            input,
+            reference,
+            package,
+        };
         match self.kind {
             OutputKind::TokenVectors | OutputKind::TokenLogits => self.add_tokens(row),
             OutputKind::SpanLogits => {
@@ -110,8 +115,12 @@ impl OutputComparison {
         if width == 0 {
             return;
         }
-        let pairs = row.reference.chunks_exact(width).zip(row.package.chunks_exact(width));
-        for (token, (reference, package)) in pairs.enumerate().filter(|(token, _)| row.input.is_token(*token)) {
+        let pairs = row
+            .reference
+            .chunks_exact(width)
+            .zip(row.package.chunks_exact(width));
+        for (token, (reference, package)) in pairs.enumerate().filter(|(token, _)| row.input.is_token(*token))
+        {
             self.add_vector(row, Some(token), reference, package, |at| vec![token, at]);
         }
     }
@@ -148,7 +157,9 @@ impl OutputComparison {
     }
 
     fn add_sentence(&mut self, row: Row<'_>) {
-        let Some(sentences) = &mut self.sentences else { return };
+        let Some(sentences) = &mut self.sentences else {
+            return;
+        };
         let vector = |values: &[f32]| match self.kind {
             OutputKind::TokenVectors => mean_pooled(values, &row.input.attention_mask),
             _ => Some(values.to_vec()),
@@ -184,7 +195,10 @@ impl OutputComparison {
             sqnr: Decibels(self.errors.sqnr()),
             cosine: self.cosines.report(self.kind.vector()),
             top1: self.top1,
-            sentence: self.sentences.as_ref().map(|sentences| sentences.report(self.kind)),
+            sentence: self
+                .sentences
+                .as_ref()
+                .map(|sentences| sentences.report(self.kind)),
             nonfinite_reference: self.nonfinite[0],
             nonfinite_package: self.nonfinite[1],
             worst: self.worst.clone(),
@@ -199,7 +213,12 @@ impl Cosines {
         self.count += 1;
         self.sum += cosine;
         if self.worst.as_ref().is_none_or(|worst| cosine < worst.cosine) {
-            self.worst = Some(WorstCosine { row: row.index, token, text: row.input.excerpt.clone(), cosine });
+            self.worst = Some(WorstCosine {
+                row: row.index,
+                token,
+                text: row.input.excerpt.clone(),
+                cosine,
+            });
         }
     }
 
@@ -219,7 +238,11 @@ impl Sentences {
     fn report(&self, kind: OutputKind) -> SentenceReport {
         let overlap = neighbour_overlap(&self.reference, &self.package, NEIGHBOURS);
         SentenceReport {
-            vectors: if kind == OutputKind::TokenVectors { "mean over tokens" } else { "the output itself" },
+            vectors: if kind == OutputKind::TokenVectors {
+                "mean over tokens"
+            } else {
+                "the output itself"
+            },
             cosine: self.cosines.report("row"),
             neighbours: overlap.map(|(_, count)| count),
             neighbour_overlap: overlap.map(|(overlap, _)| overlap),
@@ -243,11 +266,26 @@ mod tests {
     #[test]
     fn padded_positions_are_not_compared_but_must_be_finite() {
         let mut output = OutputComparison::new(OutputKind::TokenVectors, &[3, 2]);
-        output.add_row(4, &row(&[1, 0, 1]), &[1.0, 0.0, 9.0, 9.0, 0.0, 2.0], &[1.0, 0.0, 5.0, f32::NAN, 0.0, 1.5]);
+        output.add_row(
+            4,
+            &row(&[1, 0, 1]),
+            &[1.0, 0.0, 9.0, 9.0, 0.0, 2.0],
+            &[1.0, 0.0, 5.0, f32::NAN, 0.0, 1.5],
+        );
         let report = output.report();
-        assert_eq!((report.elements, report.nonfinite_package, report.nonfinite_reference), (4, 1, 0));
+        assert_eq!(
+            (
+                report.elements,
+                report.nonfinite_package,
+                report.nonfinite_reference
+            ),
+            (4, 1, 0)
+        );
         let worst = report.worst.unwrap();
-        assert_eq!((worst.row, worst.position, worst.reference, worst.package), (4, vec![2, 1], 2.0, 1.5));
+        assert_eq!(
+            (worst.row, worst.position, worst.reference, worst.package),
+            (4, vec![2, 1], 2.0, 1.5)
+        );
         assert_eq!(worst.text.as_deref(), Some("a text"));
         let cosine = report.cosine.unwrap();
         assert_eq!((cosine.per, cosine.vectors, cosine.min), ("token", 2, 1.0));
@@ -260,7 +298,14 @@ mod tests {
         let mut output = OutputComparison::new(OutputKind::Logits, &[2]);
         output.add_row(0, &row(&[0, 0]), &[1.0, 2.0], &[5.0, f32::INFINITY]);
         let report = output.report();
-        assert_eq!((report.elements, report.rows_without_tokens, report.nonfinite_package), (0, 1, 1));
+        assert_eq!(
+            (
+                report.elements,
+                report.rows_without_tokens,
+                report.nonfinite_package
+            ),
+            (0, 1, 1)
+        );
         assert_eq!(report.top1.unwrap().total, 0);
         assert!(report.cosine.is_none());
     }
@@ -269,8 +314,18 @@ mod tests {
     fn span_answers_are_chosen_among_tokens() {
         let mut output = OutputComparison::new(OutputKind::SpanLogits, &[4]);
         // The padded position 3 has the package's best score and does not count.
-        output.add_row(0, &row(&[1, 1, 1, 0]), &[0.0, 2.0, 1.0, 0.0], &[0.0, 2.0, 1.0, 9.0]);
-        output.add_row(1, &row(&[0, 1, 1, 1]), &[9.0, 2.0, 1.0, 0.0], &[9.0, 1.0, 3.0, 0.0]);
+        output.add_row(
+            0,
+            &row(&[1, 1, 1, 0]),
+            &[0.0, 2.0, 1.0, 0.0],
+            &[0.0, 2.0, 1.0, 9.0],
+        );
+        output.add_row(
+            1,
+            &row(&[0, 1, 1, 1]),
+            &[9.0, 2.0, 1.0, 0.0],
+            &[9.0, 1.0, 3.0, 0.0],
+        );
         let report = output.report();
         let top1 = report.top1.unwrap();
         assert_eq!((top1.agree, top1.total), (1, 2));
@@ -281,20 +336,33 @@ mod tests {
     #[test]
     fn tokens_vote_one_by_one() {
         let mut output = OutputComparison::new(OutputKind::TokenLogits, &[3, 2]);
-        output.add_row(0, &row(&[1, 1, 0]), &[1.0, 0.0, 0.0, 1.0, 0.0, 1.0], &[2.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        output.add_row(
+            0,
+            &row(&[1, 1, 0]),
+            &[1.0, 0.0, 0.0, 1.0, 0.0, 1.0],
+            &[2.0, 0.0, 1.0, 0.0, 1.0, 0.0],
+        );
         let top1 = output.report().top1.unwrap();
         assert_eq!((top1.agree, top1.total), (1, 2));
     }
 
     #[test]
     fn one_score_has_no_top_1_and_embeddings_have_neighbours() {
-        assert!(OutputComparison::new(OutputKind::Logits, &[1]).report().top1.is_none());
+        assert!(
+            OutputComparison::new(OutputKind::Logits, &[1])
+                .report()
+                .top1
+                .is_none()
+        );
         let mut output = OutputComparison::new(OutputKind::Vector, &[2]);
         for (index, vector) in [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]].iter().enumerate() {
             output.add_row(index, &row(&[1]), vector, vector);
         }
         let sentence = output.report().sentence.unwrap();
-        assert_eq!((sentence.neighbours, sentence.neighbour_overlap), (Some(1), Some(1.0)));
+        assert_eq!(
+            (sentence.neighbours, sentence.neighbour_overlap),
+            (Some(1), Some(1.0))
+        );
         assert_eq!(sentence.vectors, "the output itself");
     }
 

@@ -40,12 +40,18 @@ impl GoldenReference {
     /// As [`Self::open`].
     pub fn open_group(path: &Path, group: &str) -> Result<Self, ReferenceError> {
         let file = Arc::new(TensorFile::open(path)?);
-        let prefix = if group.is_empty() { String::new() } else { format!("{group}.") };
+        let prefix = if group.is_empty() {
+            String::new()
+        } else {
+            format!("{group}.")
+        };
         let mut inputs = BTreeMap::new();
         let mut outputs = BTreeMap::new();
         let recorded = read_safetensors(&file)?;
         for (key, tensor) in recorded.tensors {
-            let Some(key) = key.strip_prefix(&prefix) else { continue };
+            let Some(key) = key.strip_prefix(&prefix) else {
+                continue;
+            };
             if let Some(name) = key.strip_prefix("input.") {
                 inputs.insert(name.to_owned(), tensor);
             } else if let Some(name) = key.strip_prefix("output.") {
@@ -56,7 +62,9 @@ impl GoldenReference {
             path: path.to_owned(),
             names: vec![format!("{prefix}{name}")],
         };
-        let ids = inputs.get("input_ids").ok_or_else(|| missing("input.input_ids"))?;
+        let ids = inputs
+            .get("input_ids")
+            .ok_or_else(|| missing("input.input_ids"))?;
         let [rows, length] = ids.shape[..] else {
             return Err(ids.wrong(format!("has shape {:?}, expected (rows, positions)", ids.shape)));
         };
@@ -70,25 +78,48 @@ impl GoldenReference {
             if tensor.shape.first() != Some(&rows) {
                 return Err(tensor.wrong(format!("has shape {:?}, expected {rows} rows", tensor.shape)));
             }
-            if matches!(tensor.element, ElementType::I32 | ElementType::I64 | ElementType::Other) {
+            if matches!(
+                tensor.element,
+                ElementType::I32 | ElementType::I64 | ElementType::Other
+            ) {
                 return Err(tensor.wrong("is no float tensor"));
             }
         }
         let read = |name: &str, default: i32| match inputs.get(name) {
             None => Ok(vec![default; rows * length]),
             Some(tensor) if tensor.shape == [rows, length] => tensor.to_i32(),
-            Some(tensor) => Err(tensor.wrong(format!("has shape {:?}, expected {rows} x {length}", tensor.shape))),
+            Some(tensor) => Err(tensor.wrong(format!(
+                "has shape {:?}, expected {rows} x {length}",
+                tensor.shape
+            ))),
         };
-        let (ids, mask, types) = (read("input_ids", 0)?, read("attention_mask", 1)?, read("token_type_ids", 0)?);
-        let rows = (0..rows).map(|row| row * length..(row + 1) * length).map(|range| InputRow {
-            input_ids: ids[range.clone()].to_vec(),
-            attention_mask: mask[range.clone()].to_vec(),
-            token_type_ids: types[range].to_vec(),
-            excerpt: None,
-        });
-        let inputs = InputSet { length, rows: rows.collect(), origin: "recorded inputs".into(), truncated: 0 };
+        let (ids, mask, types) = (
+            read("input_ids", 0)?,
+            read("attention_mask", 1)?,
+            read("token_type_ids", 0)?,
+        );
+        let rows = (0..rows)
+            .map(|row| row * length..(row + 1) * length)
+            .map(|range| InputRow {
+                input_ids: ids[range.clone()].to_vec(),
+                attention_mask: mask[range.clone()].to_vec(),
+                token_type_ids: types[range].to_vec(),
+                excerpt: None,
+            });
+        let inputs = InputSet {
+            length,
+            rows: rows.collect(),
+            origin: "recorded inputs".into(),
+            truncated: 0,
+        };
         let digest = file.digest(path.parent().unwrap_or(Path::new("")))?;
-        Ok(Self { path: path.to_owned(), inputs, outputs, digest, notes: recorded.metadata })
+        Ok(Self {
+            path: path.to_owned(),
+            inputs,
+            outputs,
+            digest,
+            notes: recorded.metadata,
+        })
     }
 
     /// The inputs the outputs were recorded for.
@@ -109,8 +140,15 @@ impl Reference for GoldenReference {
     }
 
     fn task_outputs(&self) -> Vec<String> {
-        let known = OUTPUT_ORDER.into_iter().filter(|name| self.outputs.contains_key(*name)).map(str::to_owned);
-        let others = self.outputs.keys().filter(|name| !OUTPUT_ORDER.contains(&name.as_str())).cloned();
+        let known = OUTPUT_ORDER
+            .into_iter()
+            .filter(|name| self.outputs.contains_key(*name))
+            .map(str::to_owned);
+        let others = self
+            .outputs
+            .keys()
+            .filter(|name| !OUTPUT_ORDER.contains(&name.as_str()))
+            .cloned();
         known.chain(others).collect()
     }
 
@@ -128,7 +166,8 @@ impl Reference for GoldenReference {
             let mut shape = stored.shape.clone();
             shape[0] = batch.rows.len();
             let values = stored.rows_f32(batch.first_row, batch.rows.len())?;
-            let tensor = Tensor::new(shape, values).ok_or_else(|| stored.wrong("shape and values disagree"))?;
+            let tensor =
+                Tensor::new(shape, values).ok_or_else(|| stored.wrong("shape and values disagree"))?;
             Ok((name.clone(), tensor))
         });
         tensors.collect()

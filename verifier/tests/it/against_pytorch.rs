@@ -1,17 +1,20 @@
 //! candle's outputs against PyTorch's for every head, activation, pooling and checkpoint format.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use corer_verifier::metrics::ElementErrors;
 use corer_verifier::reference::Reference;
-use corer_verifier::{CandleReference, GoldenReference, Task};
+use corer_verifier::{CandleReference, GoldenReference, Task, Tensor};
 
 use crate::fixtures;
 
-/// Two f32 implementations of so small a network; values are of order 1 to 10.
-const TOLERANCE: f32 = 1e-5;
+/// What two f32 implementations may differ by: 10⁻⁵, or 10⁻⁶ of an output's largest value where that is more.
+/// Run in f64, the masked LM's logits (up to 22.8) are 1.1·10⁻⁵ away from what PyTorch computes in f32.
+fn tolerance(peak: f32) -> f32 {
+    1e-5f32.max(1e-6 * peak)
+}
 
-/// Largest difference over all recorded outputs and positions, padded ones included.
+/// Largest difference over all recorded outputs and positions, padded ones included, as a share of the tolerance.
 fn difference(directory: &Path, group: &str) -> f32 {
     let golden = GoldenReference::open_group(&directory.join("expected.safetensors"), group).unwrap();
     let candle = CandleReference::open(directory, None).unwrap();
@@ -24,11 +27,17 @@ fn difference(directory: &Path, group: &str) -> f32 {
         for name in golden.task_outputs() {
             let (expected, computed) = (&expected[&name], &computed[&name]);
             assert_eq!(expected.shape(), computed.shape(), "{name}");
+            let peak = expected
+                .values()
+                .iter()
+                .fold(0f32, |peak, value| peak.max(value.abs()));
             let pairs = expected.values().iter().zip(computed.values());
-            worst = pairs.map(|(a, b)| (a - b).abs()).fold(worst, |worst, error| {
-                assert!(error.is_finite(), "{name}");
-                worst.max(error)
-            });
+            worst = pairs
+                .map(|(a, b)| (a - b).abs() / tolerance(peak))
+                .fold(worst, |worst, share| {
+                    assert!(share.is_finite(), "{name}");
+                    worst.max(share)
+                });
         }
     }
     worst
@@ -40,8 +49,8 @@ macro_rules! agrees {
         fn $test() {
             let directory = fixtures().join($directory);
             for group in ["", "zero_mask"] {
-                let difference = difference(&directory, group);
-                assert!(difference <= TOLERANCE, "{group}: {difference:e}");
+                let share = difference(&directory, group);
+                assert!(share <= 1.0, "{group}: {share} of the tolerance");
             }
         }
     )*};
@@ -68,25 +77,45 @@ agrees! {
 #[test]
 fn tasks_and_labels_come_from_the_checkpoint() {
     let open = |name: &str, task| CandleReference::open(&fixtures().join(name), task).unwrap();
-    assert_eq!(open("feature-extraction", None).task_outputs(), ["last_hidden_state", "pooler_output"]);
-    assert_eq!(open("question-answering", None).task_outputs(), ["start_logits", "end_logits"]);
+    assert_eq!(
+        open("feature-extraction", None).task_outputs(),
+        ["last_hidden_state", "pooler_output"]
+    );
+    assert_eq!(
+        open("question-answering", None).task_outputs(),
+        ["start_logits", "end_logits"]
+    );
     assert_eq!(open("sentence-mean", None).task_outputs(), ["sentence_embedding"]);
-    assert_eq!(open("fill-mask", Some(Task::FeatureExtraction)).task_outputs(), ["last_hidden_state"]);
+    assert_eq!(
+        open("fill-mask", Some(Task::FeatureExtraction)).task_outputs(),
+        ["last_hidden_state"]
+    );
     let classifier = open("sequence-classification", None);
     assert_eq!(classifier.labels().unwrap(), ["negative", "neutral", "positive"]);
-    assert_eq!(classifier.describe().task.as_deref(), Some("sequence-classification"));
+    assert_eq!(
+        classifier.describe().task.as_deref(),
+        Some("sequence-classification")
+    );
     assert!(open("question-answering", None).labels().is_none());
 }
 
 #[test]
 fn files_are_named_with_the_digests_sha256sum_prints() {
-    let report = CandleReference::open(&fixtures().join("formats/sharded"), None).unwrap().describe();
+    let report = CandleReference::open(&fixtures().join("formats/sharded"), None)
+        .unwrap()
+        .describe();
     let names: Vec<&str> = report.files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(
         names,
-        ["model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"]
+        [
+            "model-00001-of-00003.safetensors",
+            "model-00002-of-00003.safetensors",
+            "model-00003-of-00003.safetensors"
+        ]
     );
-    let dense = CandleReference::open(&fixtures().join("sentence-cls-dense"), None).unwrap().describe();
+    let dense = CandleReference::open(&fixtures().join("sentence-cls-dense"), None)
+        .unwrap()
+        .describe();
     assert_eq!(dense.files.last().unwrap().name, "2_Dense/model.safetensors");
 }
 
@@ -97,25 +126,26 @@ fn minilm() {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
     let golden = GoldenReference::open(&cache.join("recorded/all-MiniLM-L6-v2.safetensors")).unwrap();
     let candle = CandleReference::open(&cache.join("models/all-MiniLM-L6-v2"), None).unwrap();
-    let mut errors = std::collections::BTreeMap::<String, ElementErrors>::new();
     let mut most = 0f32;
     for first in (0..golden.inputs().rows.len()).step_by(8) {
         let batch = golden.inputs().batch(first, 8);
         let (expected, computed) = (golden.outputs(&batch).unwrap(), candle.outputs(&batch).unwrap());
-        for (name, expected) in &expected {
-            for (index, row) in batch.rows.iter().enumerate() {
-                let (expected, computed) = (expected.row(index), computed[name].row(index));
-                let width = if name == "last_hidden_state" { 384 } else { expected.len() };
-                let vectors = expected.chunks(width).zip(computed.chunks(width)).enumerate();
-                for (at, (expected, computed)) in vectors {
-                    if expected.len() == 384 && row.is_token(at) {
-                        let pairs = expected.iter().zip(computed);
-                        most = pairs.map(|(a, b)| (a - b).abs()).fold(most, f32::max);
-                    }
-                }
-            }
+        for (index, row) in batch.rows.iter().enumerate() {
+            let tokens = |outputs: &BTreeMap<String, Tensor>| -> Vec<f32> {
+                let vectors = outputs["last_hidden_state"].row(index).chunks(384).enumerate();
+                vectors
+                    .filter(|(at, _)| row.is_token(*at))
+                    .flat_map(|(_, vector)| vector.to_vec())
+                    .collect()
+            };
+            let (expected, computed) = (tokens(&expected), tokens(&computed));
+            assert_eq!(expected.len(), computed.len());
+            most = expected
+                .iter()
+                .zip(&computed)
+                .map(|(a, b)| (a - b).abs())
+                .fold(most, f32::max);
         }
     }
-    let _ = &mut errors;
-    assert!(most <= TOLERANCE, "{most:e}");
+    assert!(most <= 1e-5, "{most:e}");
 }

@@ -28,7 +28,9 @@ fn copy_into(from: &Path, to: &Path) {
 }
 
 fn refused(directory: &Path) -> ReferenceError {
-    CandleReference::open(directory, None).err().expect("was not refused")
+    CandleReference::open(directory, None)
+        .err()
+        .expect("was not refused")
 }
 
 /// The error after replacing keys of a JSON file.
@@ -68,10 +70,16 @@ fn configurations_say_which_key() {
         ("hidden_size", serde_json::json!(1e300), "expected a number"),
         ("num_hidden_layers", serde_json::json!("two"), "expected a number"),
         ("hidden_act", serde_json::json!("silu"), "candle-transformers"),
-        ("position_embedding_type", serde_json::json!("relative_key"), "relative_key"),
+        (
+            "position_embedding_type",
+            serde_json::json!("relative_key"),
+            "relative_key",
+        ),
         ("is_decoder", serde_json::json!(true), "encoders"),
     ] {
-        let error = with_json("feature-extraction", "config.json", |config| config[key] = value.clone());
+        let error = with_json("feature-extraction", "config.json", |config| {
+            config[key] = value.clone()
+        });
         assert!(matches!(error, ReferenceError::Config { .. }), "{key}: {error}");
         assert!(error.to_string().contains(said), "{error}");
     }
@@ -81,12 +89,24 @@ fn configurations_say_which_key() {
 
 #[test]
 fn tensors_are_told_by_name() {
-    let error = with_json("feature-extraction", "config.json", |config| config["num_hidden_layers"] = 3.into());
-    let ReferenceError::MissingTensors { names, .. } = &error else { panic!("{error}") };
+    let error = with_json("feature-extraction", "config.json", |config| {
+        config["num_hidden_layers"] = 3.into()
+    });
+    let ReferenceError::MissingTensors { names, .. } = &error else {
+        panic!("{error}")
+    };
     assert_eq!(names.len(), 16);
-    assert!(names.iter().all(|name| name.starts_with("encoder.layer.2.")), "{error}");
-    let error = with_json("feature-extraction", "config.json", |config| config["intermediate_size"] = 128.into());
-    assert!(matches!(&error, ReferenceError::Tensor { name, .. } if name.contains("intermediate.dense")), "{error}");
+    assert!(
+        names.iter().all(|name| name.starts_with("encoder.layer.2.")),
+        "{error}"
+    );
+    let error = with_json("feature-extraction", "config.json", |config| {
+        config["intermediate_size"] = 128.into()
+    });
+    assert!(
+        matches!(&error, ReferenceError::Tensor { name, .. } if name.contains("intermediate.dense")),
+        "{error}"
+    );
     let error = with_json("feature-extraction", "config.json", |config| {
         config["architectures"] = serde_json::json!(["BertForQuestionAnswering"]);
     });
@@ -103,19 +123,34 @@ fn safetensors_are_checked_before_they_are_believed() {
         (safetensors("{", 0), "not JSON"),
         (safetensors(&format!(r#"{{"a":{tensor}}}"#), 4), "data cut"),
         (safetensors(&format!(r#"{{"a":{tensor}}}"#), 12), "trailing data"),
-        (safetensors(&format!(r#"{{"a":{tensor},"b":{tensor}}}"#), 8), "overlap"),
-        (safetensors(r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8), "size is not the shape's"),
         (
-            safetensors(r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#, 8),
+            safetensors(&format!(r#"{{"a":{tensor},"b":{tensor}}}"#), 8),
+            "overlap",
+        ),
+        (
+            safetensors(r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8),
+            "size is not the shape's",
+        ),
+        (
+            safetensors(
+                r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#,
+                8,
+            ),
             "overflow",
         ),
         (
-            safetensors(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,0]}}"#, 8),
+            safetensors(
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,0]}}"#,
+                8,
+            ),
             "backwards",
         ),
     ] {
         let error = with_bytes("feature-extraction", "model.safetensors", |file| *file = bytes);
-        assert!(matches!(error, ReferenceError::Malformed { .. }), "{what}: {error}");
+        assert!(
+            matches!(error, ReferenceError::Malformed { .. }),
+            "{what}: {error}"
+        );
     }
 }
 
@@ -141,12 +176,17 @@ fn pickles_that_are_no_state_dictionaries_are_refused() {
     // The same length, so that the zip stays whole: an import of something else.
     let error = with_bytes("formats/pickle", file, |bytes| {
         let name = b"collections\nOrderedDict";
-        let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+        let at = bytes
+            .windows(name.len())
+            .position(|window| window == name)
+            .unwrap();
         bytes[at..at + name.len()].copy_from_slice(b"subprocess1\nPopenPopens");
     });
     assert!(error.to_string().contains("subprocess1.PopenPopens"), "{error}");
     assert!(matches!(error, ReferenceError::Malformed { .. }), "{error}");
-    let error = with_bytes("formats/pickle", file, |bytes| *bytes = b"\x80\x02}q\x00.".to_vec());
+    let error = with_bytes("formats/pickle", file, |bytes| {
+        *bytes = b"\x80\x02}q\x00.".to_vec()
+    });
     assert!(matches!(error, ReferenceError::Malformed { .. }), "{error}");
 }
 
@@ -169,17 +209,25 @@ fn no_flipped_byte_of_a_pickle_makes_a_panic() {
 #[test]
 fn sentence_modules_say_what_is_not_known() {
     let pooling = "1_Pooling/config.json";
-    let error = with_json("sentence-mean", pooling, |config| config["pooling_mode_mean_tokens"] = false.into());
+    let error = with_json("sentence-mean", pooling, |config| {
+        config["pooling_mode_mean_tokens"] = false.into()
+    });
     assert!(error.to_string().contains("none is asked for"), "{error}");
-    let error = with_json("sentence-mean", pooling, |config| config["pooling_mode_lasttoken"] = true.into());
+    let error = with_json("sentence-mean", pooling, |config| {
+        config["pooling_mode_lasttoken"] = true.into()
+    });
     assert!(error.to_string().contains("pooling_mode_lasttoken"), "{error}");
     let error = with_json("sentence-mean", "modules.json", |modules| {
         modules[2]["type"] = "sentence_transformers.models.LSTM".into();
     });
     assert!(error.to_string().contains("LSTM"), "{error}");
-    let error = with_json("sentence-mean", "modules.json", |modules| modules[1]["path"] = "../..".into());
+    let error = with_json("sentence-mean", "modules.json", |modules| {
+        modules[1]["path"] = "../..".into()
+    });
     assert!(error.to_string().contains("out of the directory"), "{error}");
-    let error = with_json("sentence-cls-dense", "2_Dense/config.json", |config| config["out_features"] = 25.into());
+    let error = with_json("sentence-cls-dense", "2_Dense/config.json", |config| {
+        config["out_features"] = 25.into()
+    });
     assert!(error.to_string().contains("linear.weight"), "{error}");
 }
 
@@ -188,7 +236,10 @@ fn an_empty_directory_says_what_was_looked_for() {
     let directory = copy("feature-extraction");
     fs::remove_file(directory.path().join("model.safetensors")).unwrap();
     let error = refused(directory.path()).to_string();
-    assert!(error.contains("model.safetensors.index.json") && error.contains("pytorch_model.bin"), "{error}");
+    assert!(
+        error.contains("model.safetensors.index.json") && error.contains("pytorch_model.bin"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -204,19 +255,37 @@ fn recordings_are_checked() {
     let golden = open(format!("{{{ids},{output}}}"), 24).unwrap();
     assert_eq!(golden.inputs().rows[0].attention_mask, [1, 1]);
     for (header, data, said) in [
-        (format!("{{{}}}", output.replace("16,24", "0,8")), 8, "input.input_ids"),
+        (
+            format!("{{{}}}", output.replace("16,24", "0,8")),
+            8,
+            "input.input_ids",
+        ),
         (format!("{{{ids}}}"), 16, "output.*"),
-        (format!("{{{ids},{}}}", output.replace("[2,1]", "[1,2]")), 24, "expected 2 rows"),
-        (format!("{{{ids},{}}}", output.replace("F32", "I32")), 24, "no float"),
-        (format!("{{{},{output}}}", ids.replace("[2,2]", "[4]")), 24, "(rows, positions)"),
+        (
+            format!("{{{ids},{}}}", output.replace("[2,1]", "[1,2]")),
+            24,
+            "expected 2 rows",
+        ),
+        (
+            format!("{{{ids},{}}}", output.replace("F32", "I32")),
+            24,
+            "no float",
+        ),
+        (
+            format!("{{{},{output}}}", ids.replace("[2,2]", "[4]")),
+            24,
+            "(rows, positions)",
+        ),
         (format!("{{{},{output}}}", ids.replace("I32", "F32")), 24, "int32"),
         (
-            format!(r#"{{{ids},{output},"input.attention_mask":{{"dtype":"I32","shape":[1,2],"data_offsets":[24,32]}}}}"#),
+            format!(
+                r#"{{{ids},{output},"input.attention_mask":{{"dtype":"I32","shape":[1,2],"data_offsets":[24,32]}}}}"#
+            ),
             32,
             "expected 2 x 2",
         ),
     ] {
-        let error = open(header, data).err().expect(said).to_string();
+        let error = open(header, data).expect_err(said).to_string();
         assert!(error.contains(said), "{error}");
     }
 }

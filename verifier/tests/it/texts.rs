@@ -30,13 +30,20 @@ fn file(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn without_excerpt(row: &InputRow) -> InputRow {
-    InputRow { excerpt: None, ..row.clone() }
+    InputRow {
+        excerpt: None,
+        ..row.clone()
+    }
 }
 
 #[test]
 fn rows_are_those_of_hugging_face() {
     // The sentence model's tokenizer.json pads and cuts to 64 by itself, the masked LM's to nothing.
-    for (directory, length) in [("feature-extraction", 64), ("sentence-mean", 64), ("fill-mask", 32)] {
+    for (directory, length) in [
+        ("feature-extraction", 64),
+        ("sentence-mean", 64),
+        ("fill-mask", 32),
+    ] {
         let golden = GoldenReference::open(&fixtures().join(directory).join("expected.safetensors")).unwrap();
         assert_eq!(golden.inputs().length, length);
         let (_keep, path) = file(lines().join("\n").as_bytes());
@@ -51,7 +58,11 @@ fn rows_are_those_of_hugging_face() {
 fn files_may_have_blank_lines_a_byte_order_mark_and_crlf() {
     let (_keep, path) = file("\u{feff}Whisk the egg whites.\r\n\r\n   \r\nOnce.\r\n".as_bytes());
     let set = tokenizer("feature-extraction", 64).rows(Some(&path)).unwrap();
-    let excerpts: Vec<&str> = set.rows.iter().map(|row| row.excerpt.as_deref().unwrap()).collect();
+    let excerpts: Vec<&str> = set
+        .rows
+        .iter()
+        .map(|row| row.excerpt.as_deref().unwrap())
+        .collect();
     assert_eq!(excerpts, ["Whisk the egg whites.", "Once."]);
 }
 
@@ -77,17 +88,30 @@ fn our_own_sentences_fill_any_length() {
 #[test]
 fn a_missing_tokenizer_says_what_to_pass() {
     let directory = tempfile::tempdir().unwrap();
-    let error = TextTokenizer::open(&directory.path().join("tokenizer.json"), 64, 0).err().unwrap().to_string();
-    assert!(error.contains("--tokenizer") && error.contains("--random-tokens"), "{error}");
+    let error = TextTokenizer::open(&directory.path().join("tokenizer.json"), 64, 0)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("--tokenizer") && error.contains("--random-tokens"),
+        "{error}"
+    );
     std::fs::write(directory.path().join("tokenizer.json"), "{}").unwrap();
-    let error = TextTokenizer::open(&directory.path().join("tokenizer.json"), 64, 0).err().unwrap();
+    let error = TextTokenizer::open(&directory.path().join("tokenizer.json"), 64, 0)
+        .err()
+        .unwrap();
     assert!(matches!(error, InputError::Tokenizer { .. }), "{error}");
 }
 
 #[test]
 fn padding_follows_the_tokenizers_configuration() {
     let directory = tempfile::tempdir().unwrap();
-    let copy = |name: &str| std::fs::copy(fixtures().join("feature-extraction").join(name), directory.path().join(name));
+    let copy = |name: &str| {
+        std::fs::copy(
+            fixtures().join("feature-extraction").join(name),
+            directory.path().join(name),
+        )
+    };
     copy("tokenizer.json").unwrap();
     std::fs::write(
         directory.path().join("tokenizer_config.json"),

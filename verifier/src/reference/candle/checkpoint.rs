@@ -35,26 +35,40 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     /// Finds the weight files of `directory` and lists their tensors.
     pub(super) fn open(directory: &Path) -> Result<Self, ReferenceError> {
-        let found = WEIGHT_FILES.into_iter().find(|name| directory.join(name).is_file());
+        let found = WEIGHT_FILES
+            .into_iter()
+            .find(|name| directory.join(name).is_file());
         let Some(name) = found else {
-            return Err(ReferenceError::NoCheckpoint { path: directory.into(), looked_for: WEIGHT_FILES.to_vec() });
+            return Err(ReferenceError::NoCheckpoint {
+                path: directory.into(),
+                looked_for: WEIGHT_FILES.to_vec(),
+            });
         };
         let paths = if name.ends_with(".index.json") {
             shards(&directory.join(name))?
         } else {
             vec![directory.join(name)]
         };
-        let mut checkpoint = Self { directory: directory.into(), tensors: BTreeMap::new(), files: Vec::new() };
+        let mut checkpoint = Self {
+            directory: directory.into(),
+            tensors: BTreeMap::new(),
+            files: Vec::new(),
+        };
         for path in paths {
             let file = Arc::new(TensorFile::open(&path)?);
-            let tensors = if path.extension().is_some_and(|extension| extension == "safetensors") {
+            let tensors = if path
+                .extension()
+                .is_some_and(|extension| extension == "safetensors")
+            {
                 read_safetensors(&file)?.tensors
             } else {
                 read_torch_zip(&file)?
             };
             for (name, tensor) in tensors {
                 if let Some(earlier) = checkpoint.tensors.insert(canonical(&name), tensor) {
-                    return Err(earlier.wrong(format!("is there twice, also as `{name}` in {}", path.display())));
+                    return Err(
+                        earlier.wrong(format!("is there twice, also as `{name}` in {}", path.display()))
+                    );
                 }
             }
             checkpoint.files.push(file);
@@ -79,7 +93,9 @@ impl Checkpoint {
 /// The shard files an index names, each once, in name order.
 fn shards(index: &Path) -> Result<Vec<PathBuf>, ReferenceError> {
     let file = JsonFile::read(index)?;
-    let map = file.value["weight_map"].as_object().ok_or_else(|| file.fail("weight_map", "is missing".into()))?;
+    let map = file.value["weight_map"]
+        .as_object()
+        .ok_or_else(|| file.fail("weight_map", "is missing".into()))?;
     let mut names = BTreeSet::new();
     for shard in map.values() {
         let name = shard.as_str().unwrap_or_default();
@@ -115,22 +131,39 @@ impl Weights {
     /// The backend, and where its first failure can be picked up.
     pub(super) fn new(checkpoint: Arc<Checkpoint>) -> (Self, Arc<Mutex<Option<ReferenceError>>>) {
         let failure = Arc::new(Mutex::new(None));
-        (Self { checkpoint, failure: Arc::clone(&failure) }, failure)
+        (
+            Self {
+                checkpoint,
+                failure: Arc::clone(&failure),
+            },
+            failure,
+        )
     }
 
     fn load(&self, name: &str, expected: Option<&Shape>) -> Result<Tensor, ReferenceError> {
-        let stored = self.checkpoint.get(name).ok_or_else(|| ReferenceError::MissingTensors {
-            path: self.checkpoint.directory.clone(),
-            names: vec![name.into()],
-        })?;
+        let stored = self
+            .checkpoint
+            .get(name)
+            .ok_or_else(|| ReferenceError::MissingTensors {
+                path: self.checkpoint.directory.clone(),
+                names: vec![name.into()],
+            })?;
         if let Some(expected) = expected
             && expected.dims() != stored.shape
         {
-            let reason = format!("has shape {:?}, config.json asks for {:?}", stored.shape, expected.dims());
+            let reason = format!(
+                "has shape {:?}, config.json asks for {:?}",
+                stored.shape,
+                expected.dims()
+            );
             return Err(stored.wrong(reason));
         }
-        Tensor::from_vec(stored.to_f32()?, stored.shape.as_slice(), &Device::Cpu)
-            .map_err(|source| ReferenceError::Candle { step: format!("tensor {name}"), source })
+        Tensor::from_vec(stored.to_f32()?, stored.shape.as_slice(), &Device::Cpu).map_err(|source| {
+            ReferenceError::Candle {
+                step: format!("tensor {name}"),
+                source,
+            }
+        })
     }
 
     fn keep(&self, error: ReferenceError) -> candle_core::Error {

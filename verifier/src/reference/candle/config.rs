@@ -34,16 +34,27 @@ impl BertConfig {
             (None, Some(name)) if name.starts_with("Bert") => {}
             (found, _) => {
                 let found = found.or(architecture).unwrap_or("nothing");
-                return Err(fail("model_type", format!("is {found}; the candle reference computes bert. {GOLDEN}")));
+                return Err(fail(
+                    "model_type",
+                    format!("is {found}; the candle reference computes bert. {GOLDEN}"),
+                ));
             }
         }
-        let position = file.value["position_embedding_type"].as_str().unwrap_or("absolute");
+        let position = file.value["position_embedding_type"]
+            .as_str()
+            .unwrap_or("absolute");
         if position != "absolute" {
-            return Err(fail("position_embedding_type", format!("is {position}, not absolute. {GOLDEN}")));
+            return Err(fail(
+                "position_embedding_type",
+                format!("is {position}, not absolute. {GOLDEN}"),
+            ));
         }
         for key in ["is_decoder", "add_cross_attention"] {
             if file.value[key].as_bool() == Some(true) {
-                return Err(fail(key, format!("is true; the candle reference computes encoders. {GOLDEN}")));
+                return Err(fail(
+                    key,
+                    format!("is true; the candle reference computes encoders. {GOLDEN}"),
+                ));
             }
         }
         let hidden_size = file.size("hidden_size", 768)?;
@@ -72,7 +83,12 @@ impl BertConfig {
         };
         let task = architecture.and_then(Task::of_architecture);
         let tied = file.value["tie_word_embeddings"].as_bool().unwrap_or(true);
-        Ok(Self { candle, task, tied, labels: labels(&file.value) })
+        Ok(Self {
+            candle,
+            task,
+            tied,
+            labels: labels(&file.value),
+        })
     }
 }
 
@@ -110,24 +126,37 @@ pub(super) struct JsonFile {
 
 impl JsonFile {
     pub(super) fn read(path: &Path) -> Result<Self, ReferenceError> {
-        let text =
-            std::fs::read(path).map_err(|source| ReferenceError::Io { path: path.to_owned(), source })?;
+        let text = std::fs::read(path).map_err(|source| ReferenceError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         let value = serde_json::from_slice(&text).map_err(|error| ReferenceError::Malformed {
             path: path.to_owned(),
             offset: 0,
             reason: format!("not JSON: {error}"),
         })?;
-        Ok(Self { path: path.to_owned(), value })
+        Ok(Self {
+            path: path.to_owned(),
+            value,
+        })
     }
 
     pub(super) fn fail(&self, key: &str, reason: String) -> ReferenceError {
-        ReferenceError::Config { path: self.path.clone(), key: key.into(), reason }
+        ReferenceError::Config {
+            path: self.path.clone(),
+            key: key.into(),
+            reason,
+        }
     }
 
     /// A positive number, or the default when the key is missing.
     pub(super) fn size(&self, key: &str, default: u64) -> Result<usize, ReferenceError> {
         let value = &self.value[key];
-        let size = if value.is_null() { Some(default) } else { value.as_u64() };
+        let size = if value.is_null() {
+            Some(default)
+        } else {
+            value.as_u64()
+        };
         match size {
             Some(size @ 1..=LARGEST) => Ok(usize::try_from(size).unwrap_or(usize::MAX)),
             _ => Err(self.fail(key, format!("is {value}, expected a number from 1 to {LARGEST}"))),

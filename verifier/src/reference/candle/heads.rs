@@ -23,7 +23,12 @@ enum TaskHead {
     /// `BertForQuestionAnswering`: two scores per token.
     Span(Linear),
     /// `BertForMaskedLM`: a transform, then a score per vocabulary entry.
-    Mask { dense: Linear, activation: Activation, norm: LayerNorm, decoder: Linear },
+    Mask {
+        dense: Linear,
+        activation: Activation,
+        norm: LayerNorm,
+        decoder: Linear,
+    },
 }
 
 impl Heads {
@@ -68,10 +73,18 @@ impl Heads {
             }
             Some(TaskHead::Span(scores)) => {
                 let scores = scores.forward(hidden)?;
-                outputs.insert("start_logits", scores.narrow(D::Minus1, 0, 1)?.squeeze(D::Minus1)?);
+                outputs.insert(
+                    "start_logits",
+                    scores.narrow(D::Minus1, 0, 1)?.squeeze(D::Minus1)?,
+                );
                 outputs.insert("end_logits", scores.narrow(D::Minus1, 1, 1)?.squeeze(D::Minus1)?);
             }
-            Some(TaskHead::Mask { dense, activation, norm, decoder }) => {
+            Some(TaskHead::Mask {
+                dense,
+                activation,
+                norm,
+                decoder,
+            }) => {
                 let transformed = norm.forward(&activation.forward(&dense.forward(hidden)?)?)?;
                 outputs.insert("logits", decoder.forward(&transformed)?);
             }
@@ -103,7 +116,11 @@ fn mask_head(weights: &VarBuilder<'_>, config: &BertConfig) -> Result<TaskHead> 
         head.get((vocabulary, hidden), "decoder.weight")?
     };
     // One parameter under two names in transformers; old checkpoints have the first only.
-    let bias = if head.contains_tensor("bias") { "bias" } else { "decoder.bias" };
+    let bias = if head.contains_tensor("bias") {
+        "bias"
+    } else {
+        "decoder.bias"
+    };
     Ok(TaskHead::Mask {
         dense: linear(hidden, hidden, transform.pp("dense"))?,
         activation: match config.candle.hidden_act {

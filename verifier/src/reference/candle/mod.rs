@@ -100,15 +100,21 @@ impl CandleReference {
         let transformer = sentence::transformer_directory(directory)?;
         let config = BertConfig::read(&transformer.join("config.json"))?;
         let checkpoint = Arc::new(Checkpoint::open(&transformer)?);
-        let sentence =
-            if wants_sentence { SentenceModules::open(directory, config.candle.hidden_size)? } else { None };
+        let sentence = if wants_sentence {
+            SentenceModules::open(directory, config.candle.hidden_size)?
+        } else {
+            None
+        };
         let task = match (task, &sentence) {
             (Some(task), _) => task,
             (None, Some(_)) => Task::SentenceEmbedding,
             (None, None) => config.task.unwrap_or(Task::FeatureExtraction),
         };
         if task == Task::SentenceEmbedding && sentence.is_none() {
-            return Err(ReferenceError::NoCheckpoint { path: directory.into(), looked_for: vec!["modules.json"] });
+            return Err(ReferenceError::NoCheckpoint {
+                path: directory.into(),
+                looked_for: vec!["modules.json"],
+            });
         }
         missing(&checkpoint, &config)?;
         let (weights, failure) = Weights::new(Arc::clone(&checkpoint));
@@ -118,7 +124,16 @@ impl CandleReference {
         let heads = Heads::load(&builder, &config, task).map_err(loading)?;
         let mut files = checkpoint.digests(directory)?;
         files.extend(sentence.iter().flat_map(SentenceModules::files).cloned());
-        Ok(Self { directory: directory.into(), transformer, task, config, model, heads, sentence, files })
+        Ok(Self {
+            directory: directory.into(),
+            transformer,
+            task,
+            config,
+            model,
+            heads,
+            sentence,
+            files,
+        })
     }
 
     /// The task computed.
@@ -145,7 +160,11 @@ impl CandleReference {
     /// directory. It need not exist.
     pub fn tokenizer(&self) -> PathBuf {
         let beside = self.transformer.join("tokenizer.json");
-        if beside.is_file() { beside } else { self.directory.join("tokenizer.json") }
+        if beside.is_file() {
+            beside
+        } else {
+            self.directory.join("tokenizer.json")
+        }
     }
 
     fn compute(&self, batch: &Batch<'_>) -> candle_core::Result<BTreeMap<&'static str, CandleTensor>> {
@@ -191,7 +210,10 @@ impl Reference for CandleReference {
     }
 
     fn labels(&self) -> Option<&[String]> {
-        let classifies = matches!(self.task, Task::SequenceClassification | Task::TokenClassification);
+        let classifies = matches!(
+            self.task,
+            Task::SequenceClassification | Task::TokenClassification
+        );
         (classifies && !self.config.labels.is_empty()).then_some(&self.config.labels)
     }
 
@@ -206,12 +228,18 @@ impl Reference for CandleReference {
         }
         let failed = |source| {
             let last = batch.first_row + batch.rows.len();
-            ReferenceError::Candle { step: format!("input rows {}..{last}", batch.first_row), source }
+            ReferenceError::Candle {
+                step: format!("input rows {}..{last}", batch.first_row),
+                source,
+            }
         };
         let outputs = self.compute(batch).map_err(failed)?;
         let plain = outputs.into_iter().map(|(name, tensor)| {
             let shape = tensor.dims().to_vec();
-            let values = tensor.flatten_all().and_then(|flat| flat.to_vec1()).map_err(failed)?;
+            let values = tensor
+                .flatten_all()
+                .and_then(|flat| flat.to_vec1())
+                .map_err(failed)?;
             let tensor = Tensor::new(shape, values)
                 .ok_or_else(|| failed(candle_core::Error::Msg("shape and values disagree".into())))?;
             Ok((name.to_owned(), tensor))
@@ -221,20 +249,20 @@ impl Reference for CandleReference {
 }
 
 /// The error a weight failed with, if one did, else candle's own.
-fn told(
-    failure: &Mutex<Option<ReferenceError>>,
-    step: &str,
-    source: candle_core::Error,
-) -> ReferenceError {
+fn told(failure: &Mutex<Option<ReferenceError>>, step: &str, source: candle_core::Error) -> ReferenceError {
     let kept = failure.lock().ok().and_then(|mut slot| slot.take());
-    kept.unwrap_or_else(|| ReferenceError::Candle { step: step.into(), source })
+    kept.unwrap_or_else(|| ReferenceError::Candle {
+        step: step.into(),
+        source,
+    })
 }
 
 /// Fails with every tensor of the encoder that is not there; a broken file misses thousands, the first tell enough.
 fn missing(checkpoint: &Checkpoint, config: &BertConfig) -> Result<(), ReferenceError> {
     const MOST_TOLD: usize = 24;
     let both = |module: &str| [format!("{module}.weight"), format!("{module}.bias")];
-    let embeddings = ["word", "position", "token_type"].map(|table| format!("embeddings.{table}_embeddings.weight"));
+    let embeddings =
+        ["word", "position", "token_type"].map(|table| format!("embeddings.{table}_embeddings.weight"));
     let layers = (0..config.candle.num_hidden_layers).flat_map(|layer| {
         let modules = [
             "attention.self.query",
@@ -246,13 +274,24 @@ fn missing(checkpoint: &Checkpoint, config: &BertConfig) -> Result<(), Reference
             "output.dense",
             "output.LayerNorm",
         ];
-        modules.into_iter().flat_map(move |module| both(&format!("encoder.layer.{layer}.{module}")))
+        modules
+            .into_iter()
+            .flat_map(move |module| both(&format!("encoder.layer.{layer}.{module}")))
     });
-    let expected = embeddings.into_iter().chain(both("embeddings.LayerNorm")).chain(layers);
-    let names: Vec<String> = expected.filter(|name| !checkpoint.contains(name)).take(MOST_TOLD).collect();
+    let expected = embeddings
+        .into_iter()
+        .chain(both("embeddings.LayerNorm"))
+        .chain(layers);
+    let names: Vec<String> = expected
+        .filter(|name| !checkpoint.contains(name))
+        .take(MOST_TOLD)
+        .collect();
     if names.is_empty() {
         Ok(())
     } else {
-        Err(ReferenceError::MissingTensors { path: checkpoint.directory.clone(), names })
+        Err(ReferenceError::MissingTensors {
+            path: checkpoint.directory.clone(),
+            names,
+        })
     }
 }

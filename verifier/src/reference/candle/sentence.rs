@@ -28,7 +28,10 @@ pub(super) struct SentenceModules {
 enum Step {
     /// Modes in the order in which their results are concatenated.
     Pooling(Vec<PoolingMode>),
-    Dense { linear: Linear, activation: DenseActivation },
+    Dense {
+        linear: Linear,
+        activation: DenseActivation,
+    },
     Normalize,
 }
 
@@ -109,7 +112,8 @@ impl SentenceModules {
         for step in &self.steps {
             vector = match step {
                 Step::Pooling(modes) => {
-                    let parts: Result<Vec<Tensor>> = modes.iter().map(|mode| pool(*mode, hidden, mask)).collect();
+                    let parts: Result<Vec<Tensor>> =
+                        modes.iter().map(|mode| pool(*mode, hidden, mask)).collect();
                     Tensor::cat(&parts?, 1)?
                 }
                 Step::Dense { linear, activation } => activation.forward(&linear.forward(&vector)?)?,
@@ -160,17 +164,31 @@ fn entries(directory: &Path) -> std::result::Result<Vec<Entry>, ReferenceError> 
     }
     let file = JsonFile::read(&path)?;
     let wrong = |reason: &str| file.fail("modules", reason.into());
-    let mut modules: Vec<&Value> = file.value.as_array().ok_or_else(|| wrong("is no list"))?.iter().collect();
+    let mut modules: Vec<&Value> = file
+        .value
+        .as_array()
+        .ok_or_else(|| wrong("is no list"))?
+        .iter()
+        .collect();
     modules.sort_by_key(|module| module["idx"].as_u64());
     let entries = modules.into_iter().map(|module| {
-        let kind = module["type"].as_str().ok_or_else(|| wrong("a module has no type"))?;
+        let kind = module["type"]
+            .as_str()
+            .ok_or_else(|| wrong("a module has no type"))?;
         let place = Path::new(module["path"].as_str().unwrap_or_default());
-        if !place.components().all(|part| matches!(part, Component::Normal(_))) {
+        if !place
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+        {
             return Err(wrong("a module's path leads out of the directory"));
         }
         let kind = kind.rsplit('.').next().unwrap_or(kind).to_owned();
         // Joining an empty path would leave a trailing slash in every message.
-        let directory = if place.as_os_str().is_empty() { directory.into() } else { directory.join(place) };
+        let directory = if place.as_os_str().is_empty() {
+            directory.into()
+        } else {
+            directory.join(place)
+        };
         Ok(Entry { kind, directory })
     });
     let entries: Vec<Entry> = entries.collect::<std::result::Result<_, _>>()?;
@@ -202,11 +220,22 @@ fn pooling(config: &JsonFile) -> std::result::Result<Vec<PoolingMode>, Reference
     let asked = |key: &str| config.value[key].as_bool() == Some(true);
     for key in ["pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken"] {
         if asked(key) {
-            return Err(config.fail(key, "is not known here; known are cls, max, mean, mean_sqrt_len".into()));
+            return Err(config.fail(
+                key,
+                "is not known here; known are cls, max, mean, mean_sqrt_len".into(),
+            ));
         }
     }
-    let modes: Vec<PoolingMode> = MODES.iter().filter(|(key, _)| asked(key)).map(|(_, mode)| *mode).collect();
-    if modes.is_empty() { Err(config.fail("pooling_mode_*", "none is asked for".into())) } else { Ok(modes) }
+    let modes: Vec<PoolingMode> = MODES
+        .iter()
+        .filter(|(key, _)| asked(key))
+        .map(|(_, mode)| *mode)
+        .collect();
+    if modes.is_empty() {
+        Err(config.fail("pooling_mode_*", "none is asked for".into()))
+    } else {
+        Ok(modes)
+    }
 }
 
 /// The layer and its width.
@@ -215,7 +244,9 @@ fn dense(
     checkpoint: &Checkpoint,
     width: usize,
 ) -> std::result::Result<(Step, usize), ReferenceError> {
-    let name = config.value["activation_function"].as_str().unwrap_or("torch.nn.modules.activation.Tanh");
+    let name = config.value["activation_function"]
+        .as_str()
+        .unwrap_or("torch.nn.modules.activation.Tanh");
     let activation = match name.rsplit('.').next().unwrap_or(name) {
         "Identity" => DenseActivation::Identity,
         "Tanh" => DenseActivation::Tanh,
@@ -227,20 +258,30 @@ fn dense(
     };
     let out = config.size("out_features", 0)?;
     let tensor = |name: &str, shape: &[usize]| {
-        let stored = checkpoint.get(name).ok_or_else(|| ReferenceError::MissingTensors {
-            path: checkpoint.directory.clone(),
-            names: vec![name.into()],
-        })?;
+        let stored = checkpoint
+            .get(name)
+            .ok_or_else(|| ReferenceError::MissingTensors {
+                path: checkpoint.directory.clone(),
+                names: vec![name.into()],
+            })?;
         if stored.shape != shape {
             return Err(stored.wrong(format!("has shape {:?}, expected {shape:?}", stored.shape)));
         }
-        Tensor::from_vec(stored.to_f32()?, shape, &Device::Cpu)
-            .map_err(|source| ReferenceError::Candle { step: format!("tensor {name}"), source })
+        Tensor::from_vec(stored.to_f32()?, shape, &Device::Cpu).map_err(|source| ReferenceError::Candle {
+            step: format!("tensor {name}"),
+            source,
+        })
     };
     let weight = tensor("linear.weight", &[out, width])?;
     let bias = match config.value["bias"].as_bool() {
         Some(false) => None,
         _ => Some(tensor("linear.bias", &[out])?),
     };
-    Ok((Step::Dense { linear: Linear::new(weight, bias), activation }, out))
+    Ok((
+        Step::Dense {
+            linear: Linear::new(weight, bias),
+            activation,
+        },
+        out,
+    ))
 }

@@ -35,13 +35,20 @@ pub(crate) struct TensorFile {
 
 impl TensorFile {
     pub(crate) fn open(path: &Path) -> Result<Self, ReferenceError> {
-        let io = |source| ReferenceError::Io { path: path.to_owned(), source };
+        let io = |source| ReferenceError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
         if !metadata.is_file() {
             return Err(io(io::Error::other("not a regular file")));
         }
-        Ok(Self { path: path.to_owned(), file, bytes: metadata.len() })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            bytes: metadata.len(),
+        })
     }
 
     /// The whole file's SHA-256 under its name relative to `root`.
@@ -57,17 +64,28 @@ impl TensorFile {
         }
         let name = self.path.strip_prefix(root).unwrap_or(&self.path);
         let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(FileDigest { name: name.to_string_lossy().into_owned(), bytes: self.bytes, sha256 })
+        Ok(FileDigest {
+            name: name.to_string_lossy().into_owned(),
+            bytes: self.bytes,
+            sha256,
+        })
     }
 
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReferenceError> {
         self.file
             .read_exact_at(buffer, offset)
-            .map_err(|source| ReferenceError::Io { path: self.path.clone(), source })
+            .map_err(|source| ReferenceError::Io {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     pub(crate) fn malformed(&self, offset: u64, reason: impl Into<String>) -> ReferenceError {
-        ReferenceError::Malformed { path: self.path.clone(), offset, reason: reason.into() }
+        ReferenceError::Malformed {
+            path: self.path.clone(),
+            offset,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -126,10 +144,14 @@ impl StoredTensor {
         let mut values = Vec::with_capacity(count);
         match self.element {
             ElementType::F16 => self.each(first, count, |raw| values.push(f16::from_le_bytes(raw).to_f32())),
-            ElementType::Bf16 => self.each(first, count, |raw| values.push(bf16::from_le_bytes(raw).to_f32())),
+            ElementType::Bf16 => {
+                self.each(first, count, |raw| values.push(bf16::from_le_bytes(raw).to_f32()))
+            }
             ElementType::F32 => self.each(first, count, |raw| values.push(f32::from_le_bytes(raw))),
             ElementType::F64 => self.each(first, count, |raw| values.push(f64::from_le_bytes(raw) as f32)),
-            ElementType::I32 | ElementType::I64 | ElementType::Other => Err(self.wrong("is not a contiguous float tensor")),
+            ElementType::I32 | ElementType::I64 | ElementType::Other => {
+                Err(self.wrong("is not a contiguous float tensor"))
+            }
         }?;
         Ok(values)
     }
@@ -148,7 +170,11 @@ impl StoredTensor {
             }),
             _ => Err(self.wrong("is not an int32 or int64 tensor")),
         }?;
-        if lost { Err(self.wrong("has values beyond int32")) } else { Ok(values) }
+        if lost {
+            Err(self.wrong("has values beyond int32"))
+        } else {
+            Ok(values)
+        }
     }
 
     /// Calls `take` with the `N` bytes of each element in `first..first + count`.
@@ -164,7 +190,11 @@ impl StoredTensor {
         while left > 0 {
             let length = left.min(CHUNK);
             self.file.read(offset, &mut buffer[..length])?;
-            buffer[..length].as_chunks::<N>().0.iter().for_each(|raw| take(*raw));
+            buffer[..length]
+                .as_chunks::<N>()
+                .0
+                .iter()
+                .for_each(|raw| take(*raw));
             offset += length as u64;
             left -= length;
         }
@@ -172,6 +202,10 @@ impl StoredTensor {
     }
 
     pub(crate) fn wrong(&self, reason: impl Into<String>) -> ReferenceError {
-        ReferenceError::Tensor { path: self.file.path.clone(), name: self.name.clone(), reason: reason.into() }
+        ReferenceError::Tensor {
+            path: self.file.path.clone(),
+            name: self.name.clone(),
+            reason: reason.into(),
+        }
     }
 }

@@ -70,15 +70,30 @@ impl Global {
 
 /// The tensors of a pickled state dictionary, by name. Entries that are no tensors are left out.
 pub(super) fn state_dict(pickle: &[u8]) -> Result<BTreeMap<String, PickledTensor>, PickleError> {
-    let mut machine = Machine { bytes: pickle, at: 0, objects: Vec::new(), stack: Vec::new(), memo: BTreeMap::new() };
-    let result = machine.run().map_err(|reason| PickleError { offset: machine.at, reason })?;
-    let Object::Dict(entries) = &machine.objects[result] else {
-        return Err(PickleError { offset: machine.at, reason: "does not hold a dictionary of tensors".into() });
+    let mut machine = Machine {
+        bytes: pickle,
+        at: 0,
+        objects: Vec::new(),
+        stack: Vec::new(),
+        memo: BTreeMap::new(),
     };
-    let named = entries.iter().filter_map(|(key, value)| match (&machine.objects[*key], &machine.objects[*value]) {
-        (Object::Text(name), Object::Tensor(tensor)) => Some((name.clone(), tensor.clone())),
-        _ => None,
-    });
+    let result = machine.run().map_err(|reason| PickleError {
+        offset: machine.at,
+        reason,
+    })?;
+    let Object::Dict(entries) = &machine.objects[result] else {
+        return Err(PickleError {
+            offset: machine.at,
+            reason: "does not hold a dictionary of tensors".into(),
+        });
+    };
+    let named =
+        entries.iter().filter_map(
+            |(key, value)| match (&machine.objects[*key], &machine.objects[*value]) {
+                (Object::Text(name), Object::Tensor(tensor)) => Some((name.clone(), tensor.clone())),
+                _ => None,
+            },
+        );
     Ok(named.collect())
 }
 
@@ -134,7 +149,11 @@ impl Machine<'_> {
             b'X' => self.text()?,
             b')' => self.push(Object::Tuple(Vec::new())),
             0x85..=0x87 => {
-                let first = self.stack.len().checked_sub(usize::from(opcode - 0x84)).ok_or("stack is empty")?;
+                let first = self
+                    .stack
+                    .len()
+                    .checked_sub(usize::from(opcode - 0x84))
+                    .ok_or("stack is empty")?;
                 let items = self.stack.split_off(first);
                 self.push(Object::Tuple(items));
             }
@@ -167,13 +186,21 @@ impl Machine<'_> {
                     return Err("sets the state of something other than a dictionary".into());
                 }
             }
-            other => return Err(format!("opcode 0x{other:02x} is not one torch.save writes for a state dictionary")),
+            other => {
+                return Err(format!(
+                    "opcode 0x{other:02x} is not one torch.save writes for a state dictionary"
+                ));
+            }
         }
         Ok(())
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let bytes = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).ok_or("ends in the middle")?;
+        let bytes = self
+            .bytes
+            .get(self.at..)
+            .and_then(<[u8]>::first_chunk)
+            .ok_or("ends in the middle")?;
         self.at += N;
         Ok(*bytes)
     }
@@ -185,7 +212,11 @@ impl Machine<'_> {
 
     fn pop(&mut self) -> Result<Id, String> {
         let id = self.stack.pop().ok_or("stack is empty")?;
-        if matches!(self.objects[id], Object::Mark) { Err("a mark stands for an object".into()) } else { Ok(id) }
+        if matches!(self.objects[id], Object::Mark) {
+            Err("a mark stands for an object".into())
+        } else {
+            Ok(id)
+        }
     }
 
     fn top(&mut self) -> Result<&mut Object, String> {
@@ -194,7 +225,10 @@ impl Machine<'_> {
     }
 
     fn pop_to_mark(&mut self) -> Result<Vec<Id>, String> {
-        let mark = self.stack.iter().rposition(|id| matches!(self.objects[*id], Object::Mark));
+        let mark = self
+            .stack
+            .iter()
+            .rposition(|id| matches!(self.objects[*id], Object::Mark));
         let items = self.stack.split_off(mark.ok_or("there is no mark")? + 1);
         self.stack.pop();
         Ok(items)
@@ -209,15 +243,19 @@ impl Machine<'_> {
 
     fn line(&mut self) -> Result<String, String> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let length = rest.iter().position(|byte| *byte == b'\n').ok_or("ends in the middle of a name")?;
+        let length = rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .ok_or("ends in the middle of a name")?;
         self.at += length + 1;
         Ok(String::from_utf8_lossy(&rest[..length]).into_owned())
     }
 
     fn global(&mut self) -> Result<(), String> {
         let (module, name) = (self.line()?, self.line()?);
-        let global = Global::named(&module, &name)
-            .ok_or_else(|| format!("imports `{module}.{name}`, which a state dictionary has no use for; not read"))?;
+        let global = Global::named(&module, &name).ok_or_else(|| {
+            format!("imports `{module}.{name}`, which a state dictionary has no use for; not read")
+        })?;
         self.push(Object::Global(global));
         Ok(())
     }
@@ -231,7 +269,10 @@ impl Machine<'_> {
 
     fn recall(&mut self, id: impl Fn(&mut Self) -> Result<u32, String>) -> Result<(), String> {
         let id = id(self)?;
-        let object = *self.memo.get(&id).ok_or_else(|| format!("recalls object {id}, which was never kept"))?;
+        let object = *self
+            .memo
+            .get(&id)
+            .ok_or_else(|| format!("recalls object {id}, which was never kept"))?;
         self.stack.push(object);
         Ok(())
     }
@@ -239,20 +280,33 @@ impl Machine<'_> {
     fn long(&mut self) -> Result<(), String> {
         let [length] = self.take()?;
         let mut bytes = [0; 8];
-        for byte in bytes.get_mut(..usize::from(length)).ok_or("an integer has more than 64 bits")? {
+        for byte in bytes
+            .get_mut(..usize::from(length))
+            .ok_or("an integer has more than 64 bits")?
+        {
             [*byte] = self.take()?;
         }
         // Two's complement of `length` bytes.
         let unused = 64 - 8 * u32::from(length);
-        let value = if length == 0 { 0 } else { i64::from_le_bytes(bytes) << unused >> unused };
+        let value = if length == 0 {
+            0
+        } else {
+            i64::from_le_bytes(bytes) << unused >> unused
+        };
         self.push(Object::Int(value));
         Ok(())
     }
 
     fn text(&mut self) -> Result<(), String> {
         let length = usize::try_from(u32::from_le_bytes(self.take()?)).unwrap_or(usize::MAX);
-        let end = self.at.checked_add(length).ok_or("a text is longer than the pickle")?;
-        let bytes = self.bytes.get(self.at..end).ok_or("a text is longer than the pickle")?;
+        let end = self
+            .at
+            .checked_add(length)
+            .ok_or("a text is longer than the pickle")?;
+        let bytes = self
+            .bytes
+            .get(self.at..end)
+            .ok_or("a text is longer than the pickle")?;
         let text = std::str::from_utf8(bytes).map_err(|_| "a text is not UTF-8")?;
         self.at = end;
         self.push(Object::Text(text.into()));
@@ -274,11 +328,20 @@ impl Machine<'_> {
     fn persistent(&mut self) -> Result<(), String> {
         let id = self.pop()?;
         let wrong = "a persistent id is not a storage";
-        let Object::Tuple(parts) = &self.objects[id] else { return Err(wrong.into()) };
-        let [kind, class, key, _, _] = parts[..] else { return Err(wrong.into()) };
+        let Object::Tuple(parts) = &self.objects[id] else {
+            return Err(wrong.into());
+        };
+        let [kind, class, key, _, _] = parts[..] else {
+            return Err(wrong.into());
+        };
         match (&self.objects[kind], &self.objects[class], &self.objects[key]) {
-            (Object::Text(kind), Object::Global(Global::Storage(class)), Object::Text(key)) if kind == "storage" => {
-                let storage = Object::Storage { class: class.clone(), key: key.clone() };
+            (Object::Text(kind), Object::Global(Global::Storage(class)), Object::Text(key))
+                if kind == "storage" =>
+            {
+                let storage = Object::Storage {
+                    class: class.clone(),
+                    key: key.clone(),
+                };
                 self.push(storage);
                 Ok(())
             }
@@ -320,7 +383,13 @@ impl Machine<'_> {
         if shape.len() != strides.len() {
             return Err("a tensor whose shape and strides differ in rank".into());
         }
-        Ok(PickledTensor { storage: class.clone(), key: key.clone(), offset, shape, strides })
+        Ok(PickledTensor {
+            storage: class.clone(),
+            key: key.clone(),
+            offset,
+            shape,
+            strides,
+        })
     }
 
     fn natural(&self, id: Id) -> Result<u64, String> {
@@ -352,7 +421,11 @@ mod tests {
         let error = refused(b"\x80\x02cposix\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.");
         assert_eq!(error.offset, 2);
         assert!(error.reason.contains("`posix.system`"), "{}", error.reason);
-        assert!(refused(b"\x80\x02cbuiltins\neval\n.").reason.contains("builtins.eval"));
+        assert!(
+            refused(b"\x80\x02cbuiltins\neval\n.")
+                .reason
+                .contains("builtins.eval")
+        );
     }
 
     #[test]
@@ -396,7 +469,9 @@ mod tests {
     fn longs_are_twos_complement() {
         let offset = |long: &[u8]| {
             let mut pickle = b"\x80\x02}X\x01\x00\x00\x00ac".to_vec();
-            pickle.extend(b"torch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n");
+            pickle.extend(
+                b"torch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n",
+            );
             pickle.extend(b"X\x01\x00\x00\x000NNtQ");
             pickle.extend(long);
             pickle.extend(b"))tRs.");

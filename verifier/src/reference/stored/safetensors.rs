@@ -24,7 +24,10 @@ pub(crate) struct SafetensorsFile {
 pub(crate) fn read_safetensors(file: &Arc<TensorFile>) -> Result<SafetensorsFile, ReferenceError> {
     let mut length = [0; 8];
     if file.bytes < 8 {
-        return Err(file.malformed(0, format!("a safetensors file has at least 8 bytes, this has {}", file.bytes)));
+        return Err(file.malformed(
+            0,
+            format!("a safetensors file has at least 8 bytes, this has {}", file.bytes),
+        ));
     }
     file.read(0, &mut length)?;
     let length = u64::from_le_bytes(length);
@@ -39,10 +42,18 @@ pub(crate) fn read_safetensors(file: &Arc<TensorFile>) -> Result<SafetensorsFile
     if header.data_len() as u64 != file.bytes - data {
         return Err(file.malformed(
             data,
-            format!("the header accounts for {} bytes, {} follow it", header.data_len(), file.bytes - data),
+            format!(
+                "the header accounts for {} bytes, {} follow it",
+                header.data_len(),
+                file.bytes - data
+            ),
         ));
     }
-    let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
+    let metadata = header
+        .metadata()
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone()));
     let tensors = header.tensors().into_iter().map(|(name, info)| {
         let tensor = StoredTensor {
             file: Arc::clone(file),
@@ -53,7 +64,10 @@ pub(crate) fn read_safetensors(file: &Arc<TensorFile>) -> Result<SafetensorsFile
         };
         (name, tensor)
     });
-    Ok(SafetensorsFile { tensors: tensors.collect(), metadata: metadata.collect() })
+    Ok(SafetensorsFile {
+        tensors: tensors.collect(),
+        metadata: metadata.collect(),
+    })
 }
 
 fn element(dtype: Dtype) -> ElementType {

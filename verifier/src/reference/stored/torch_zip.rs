@@ -21,9 +21,13 @@ struct Entry {
 }
 
 /// The tensors of a PyTorch state dictionary, none of them read yet.
-pub(crate) fn read_torch_zip(file: &Arc<TensorFile>) -> Result<BTreeMap<String, StoredTensor>, ReferenceError> {
+pub(crate) fn read_torch_zip(
+    file: &Arc<TensorFile>,
+) -> Result<BTreeMap<String, StoredTensor>, ReferenceError> {
     let entries = entries(file)?;
-    let mut pickles = entries.iter().filter(|(name, _)| name.ends_with("/data.pkl") || *name == "data.pkl");
+    let mut pickles = entries
+        .iter()
+        .filter(|(name, _)| name.ends_with("/data.pkl") || *name == "data.pkl");
     let (Some((name, pickle)), None) = (pickles.next(), pickles.next()) else {
         return Err(file.malformed(0, "a PyTorch file holds exactly one data.pkl"));
     };
@@ -33,8 +37,12 @@ pub(crate) fn read_torch_zip(file: &Arc<TensorFile>) -> Result<BTreeMap<String, 
     {
         return Err(file.malformed(order.offset, "weights are not little-endian"));
     }
-    let tensors = state_dict(&read(file, *pickle, LONGEST_PICKLE)?)
-        .map_err(|error| file.malformed(pickle.offset + error.offset as u64, format!("data.pkl: {}", error.reason)))?;
+    let tensors = state_dict(&read(file, *pickle, LONGEST_PICKLE)?).map_err(|error| {
+        file.malformed(
+            pickle.offset + error.offset as u64,
+            format!("data.pkl: {}", error.reason),
+        )
+    })?;
     let stored = tensors.into_iter().map(|(name, tensor)| {
         let storage = entries.get(&format!("{root}data/{}", tensor.key)).copied();
         Ok((name.clone(), place(file, name, &tensor, storage)?))
@@ -44,7 +52,10 @@ pub(crate) fn read_torch_zip(file: &Arc<TensorFile>) -> Result<BTreeMap<String, 
 
 fn read(file: &TensorFile, entry: Entry, longest: u64) -> Result<Vec<u8>, ReferenceError> {
     if entry.bytes > longest {
-        return Err(file.malformed(entry.offset, format!("an entry of {} bytes, expected {longest} at most", entry.bytes)));
+        return Err(file.malformed(
+            entry.offset,
+            format!("an entry of {} bytes, expected {longest} at most", entry.bytes),
+        ));
     }
     let mut bytes = vec![0; usize::try_from(entry.bytes).unwrap_or(0)];
     file.read(entry.offset, &mut bytes)?;
@@ -52,7 +63,8 @@ fn read(file: &TensorFile, entry: Entry, longest: u64) -> Result<Vec<u8>, Refere
 }
 
 fn entries(file: &TensorFile) -> Result<BTreeMap<String, Entry>, ReferenceError> {
-    let malformed = |error: zip::result::ZipError| file.malformed(0, format!("not a zip file PyTorch wrote: {error}"));
+    let malformed =
+        |error: zip::result::ZipError| file.malformed(0, format!("not a zip file PyTorch wrote: {error}"));
     let mut archive = ZipArchive::new(std::io::BufReader::new(&file.file)).map_err(malformed)?;
     let mut entries = BTreeMap::new();
     for index in 0..archive.len() {
@@ -63,11 +75,17 @@ fn entries(file: &TensorFile) -> Result<BTreeMap<String, Entry>, ReferenceError>
         }
         let offset = entry.data_start().unwrap_or(u64::MAX);
         if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
-            return Err(file.malformed(entry.header_start(), format!("entry `{name}` is compressed or encrypted")));
+            return Err(file.malformed(
+                entry.header_start(),
+                format!("entry `{name}` is compressed or encrypted"),
+            ));
         }
         let bytes = entry.size();
         if offset.checked_add(bytes).is_none_or(|end| end > file.bytes) {
-            return Err(file.malformed(entry.header_start(), format!("entry `{name}` reaches beyond the file")));
+            return Err(file.malformed(
+                entry.header_start(),
+                format!("entry `{name}` reaches beyond the file"),
+            ));
         }
         if entries.insert(name.clone(), Entry { offset, bytes }).is_some() {
             return Err(file.malformed(entry.header_start(), format!("entry `{name}` is there twice")));
@@ -83,12 +101,23 @@ fn place(
     tensor: &PickledTensor,
     storage: Option<Entry>,
 ) -> Result<StoredTensor, ReferenceError> {
-    let wrong = |reason: String| ReferenceError::Tensor { path: file.path.clone(), name: name.clone(), reason };
+    let wrong = |reason: String| ReferenceError::Tensor {
+        path: file.path.clone(),
+        name: name.clone(),
+        reason,
+    };
     let storage = storage.ok_or_else(|| wrong(format!("its storage `data/{}` is missing", tensor.key)))?;
     let element = element(&tensor.storage);
     let inside = || {
-        let shape: Option<Vec<usize>> = tensor.shape.iter().map(|size| usize::try_from(*size).ok()).collect();
-        let count = tensor.shape.iter().try_fold(1u64, |count, size| count.checked_mul(*size))?;
+        let shape: Option<Vec<usize>> = tensor
+            .shape
+            .iter()
+            .map(|size| usize::try_from(*size).ok())
+            .collect();
+        let count = tensor
+            .shape
+            .iter()
+            .try_fold(1u64, |count, size| count.checked_mul(*size))?;
         let width = element.bytes() as u64;
         let start = tensor.offset.checked_mul(width)?;
         let end = count.checked_mul(width)?.checked_add(start)?;
@@ -96,18 +125,33 @@ fn place(
     };
     let (shape, offset) = inside().ok_or_else(|| wrong("reaches beyond its storage".into()))?;
     // A tensor that can't be read can be listed; most such are index buffers no reference asks for.
-    let element = if contiguous(tensor) { element } else { ElementType::Other };
-    Ok(StoredTensor { file: Arc::clone(file), name, offset, element, shape })
+    let element = if contiguous(tensor) {
+        element
+    } else {
+        ElementType::Other
+    };
+    Ok(StoredTensor {
+        file: Arc::clone(file),
+        name,
+        offset,
+        element,
+        shape,
+    })
 }
 
 /// Whether the elements lie in row-major order without gaps; strides of axes of size 1 mean nothing.
 fn contiguous(tensor: &PickledTensor) -> bool {
     let mut expected = 1u64;
-    tensor.shape.iter().zip(&tensor.strides).rev().all(|(size, stride)| {
-        let fits = *size == 1 || *stride == expected;
-        expected = expected.saturating_mul(*size);
-        fits
-    })
+    tensor
+        .shape
+        .iter()
+        .zip(&tensor.strides)
+        .rev()
+        .all(|(size, stride)| {
+            let fits = *size == 1 || *stride == expected;
+            expected = expected.saturating_mul(*size);
+            fits
+        })
 }
 
 fn element(storage: &str) -> ElementType {
