@@ -19,7 +19,11 @@ pub(crate) fn round(value: f32) -> f32 {
     let normal = magnitude.wrapping_add(0x0fff + ((magnitude >> 13) & 1)) & !0x1fff;
     let small = (f32::from_bits(magnitude) + 0.5) - 0.5;
     let large = if magnitude > INFINITY { magnitude } else { INFINITY };
-    let rounded = if magnitude < NORMAL { small.to_bits() } else { normal };
+    let rounded = if magnitude < NORMAL {
+        small.to_bits()
+    } else {
+        normal
+    };
     let rounded = if magnitude >= OVERFLOW { large } else { rounded };
     f32::from_bits(rounded | sign)
 }
@@ -54,7 +58,11 @@ mod tests {
         for bits in 0..=u16::MAX {
             let value = f16::from_bits(bits).to_f32();
             let next = f16::from_bits(bits.wrapping_add(1)).to_f32();
-            let middle = if next.is_finite() { value + (next - value) / 2.0 } else { 65520.0 };
+            let middle = if next.is_finite() {
+                value + (next - value) / 2.0
+            } else {
+                65520.0
+            };
             for center in [value, middle] {
                 for step in -2i32..=2 {
                     agrees(f32::from_bits(center.to_bits().wrapping_add_signed(step)));

@@ -4,17 +4,20 @@
 //! and plans its buffers once; [`Executable::run`] then computes outputs from inputs, in f32 throughout or with
 //! every value rounded to the type the program declares ([`Arithmetic`]).
 
-#![allow(dead_code)]
-
 mod buffer;
+mod decode;
 mod engine;
 mod error;
 mod executable;
+mod gemm;
 mod half_values;
+mod kernels;
 mod math;
 mod options;
+mod plan;
 mod team;
 mod tensor;
+mod view;
 
 pub use engine::{Engine, EngineDescription};
 pub use error::{CompileError, RunError, TensorError, UnsupportedOp};

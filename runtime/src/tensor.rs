@@ -97,6 +97,11 @@ impl Tensor {
         }
     }
 
+    /// Parts that are known to fit.
+    pub(crate) const fn from_parts(shape: Vec<usize>, data: TensorData) -> Self {
+        Self { shape, data }
+    }
+
     /// An fp32 tensor.
     ///
     /// # Errors

@@ -1,0 +1,60 @@
+//! What happens to a product's rows while they are still in cache: bias, rounding, activations.
+
+use std::sync::Arc;
+
+use crate::half_values;
+use crate::kernels::Unary;
+
+/// Added to the sums.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Bias {
+    #[default]
+    None,
+    /// One number for each row of C.
+    Row(Arc<[f32]>),
+    /// One number for each column of C.
+    Column(Arc<[f32]>),
+}
+
+/// Bias, then rounding if the value is fp16, then functions, each with its own rounding.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Epilogue {
+    pub(crate) bias: Bias,
+    pub(crate) round: bool,
+    pub(crate) stages: Vec<(Unary, bool)>,
+}
+
+impl Epilogue {
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.bias, Bias::None) && !self.round && self.stages.is_empty()
+    }
+
+    /// Finishes a piece of row `row` that starts at `column`.
+    #[inline(always)]
+    pub(crate) fn apply(&self, row: usize, column: usize, values: &mut [f32]) {
+        match &self.bias {
+            Bias::None => {}
+            Bias::Row(bias) => {
+                let bias = bias[row];
+                for value in values.iter_mut() {
+                    *value += bias;
+                }
+            }
+            Bias::Column(bias) => {
+                for (value, bias) in values.iter_mut().zip(&bias[column..]) {
+                    *value += bias;
+                }
+            }
+        }
+        if self.round {
+            half_values::round_all(values);
+        }
+        for (function, round) in &self.stages {
+            function.apply(values);
+            if *round {
+                half_values::round_all(values);
+            }
+        }
+    }
+}
