@@ -16,6 +16,7 @@ pub(crate) struct Failure {
     exit: Exit,
     error: Box<dyn Error + Send + Sync>,
     hint: Option<String>,
+    document_printed: bool,
 }
 
 impl Failure {
@@ -25,12 +26,19 @@ impl Failure {
             exit,
             error: error.into(),
             hint: None,
+            document_printed: false,
         }
     }
 
     /// Adds what to do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says that the command's own document stands on stdout, so that none for the error may follow.
+    pub(crate) fn already_on_stdout(mut self) -> Self {
+        self.document_printed = true;
         self
     }
 
@@ -80,7 +88,7 @@ impl Failure {
         if let Some(hint) = &self.hint {
             let _ = writeln!(stderr, "{cyan}hint:{cyan:#} {hint}");
         }
-        if json {
+        if json && !self.document_printed {
             let message = self.error.to_string();
             let document = Document {
                 error: Message {

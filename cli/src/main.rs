@@ -9,6 +9,7 @@ mod failure;
 mod messages;
 mod output;
 mod progress;
+mod report_directory;
 
 use std::process::ExitCode;
 

@@ -9,10 +9,18 @@ use serde::Serialize;
 /// # Errors
 /// When stdout can't be written.
 pub(crate) fn json(document: &impl Serialize) -> io::Result<()> {
-    let mut stdout = io::BufWriter::new(io::stdout().lock());
-    serde_json::to_writer_pretty(&mut stdout, document)?;
-    stdout.write_all(b"\n")?;
+    let text = json_text(document)?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
     stdout.flush()
+}
+
+/// One JSON document as text, indented, with a newline at its end.
+///
+/// # Errors
+/// When the document has no JSON form.
+pub(crate) fn json_text(document: &impl Serialize) -> io::Result<String> {
+    Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 
 /// Prints text, buffered, styled only for terminals.

@@ -226,6 +226,24 @@ fn is_at(directory: &File, path: &Path) -> bool {
     }
 }
 
+/// Removes what this process has under construction for `target`, for a caller that is about to end it on a signal.
+/// What a write in progress adds meanwhile is removed too; it must not be waited for.
+pub fn discard_unfinished(target: &Path) {
+    let Ok((parent, name)) = split(target) else { return };
+    let own = format!(".tmp-{}", std::process::id());
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let entry_name = entry.file_name();
+        let rest = entry_name.as_encoded_bytes().strip_prefix(b".");
+        let rest = rest.and_then(|rest| rest.strip_prefix(name.as_encoded_bytes()));
+        let rest = rest.and_then(|rest| rest.strip_prefix(own.as_bytes()));
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-")) {
+            // A file that appears between listing and removing makes one attempt fail.
+            let removed = |_: &u32| fs::remove_dir_all(entry.path()).is_ok();
+            let _ = (0..10u32).find(removed);
+        }
+    }
+}
+
 /// Removes what writers to the same target left behind that no longer run. Failing to is no reason not to write.
 fn clear_abandoned(parent: &Path, prefix: &OsString) {
     let Ok(entries) = fs::read_dir(parent) else { return };

@@ -9,8 +9,10 @@ use anstyle::AnsiColor;
 use corer_converter::{AttentionForm, Conversion, ConvertError, Layout, Precision, Request, Task};
 use corer_mil::{DataType, Target, WeightError};
 use corer_proto::{WriteError, WriteOptions, Written};
+use corer_verifier::VerifyReport;
 use serde::Serialize;
 
+use super::verify;
 use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
@@ -79,6 +81,10 @@ pub(crate) struct Arguments {
     /// Clamp weights beyond the fp16 range instead of refusing them
     #[arg(long, help_heading = PROGRAM)]
     saturate: bool,
+
+    /// Verify the written package against the source; exit 4 when it is below the default thresholds
+    #[arg(long)]
+    verify: bool,
 
     /// Threads to write with; the result is the same [default: all cores]
     #[arg(long, value_name = "N")]
@@ -172,7 +178,7 @@ const OUTPUT_DTYPES: &[(DataType, &str, &str)] = &[
 
 const AFTER_HELP: &str = "\
 Examples:
-  corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage
+  corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage --verify
   corer convert bert-base-uncased -o Bert.mlpackage --task fill-mask --sequence-length 256
   corer convert sst2 -o Sst2.mlpackage --classifier --target ios17
   corer convert bert-base-uncased -o Bert.mlpackage --layout standard --precision fp32 --json";
@@ -193,6 +199,18 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         messages.note(&unused(&conversion.unused))?;
     }
     let (written, source_digest) = write(arguments, &conversion, quiet)?;
+    let verification = match arguments.verify {
+        true => {
+            let request = verify::after_conversion(&arguments.output, &arguments.source, conversion.task);
+            let hint = "the package was written; only its verification did not come to a verdict";
+            Some(verify::verify(&request, quiet).map_err(|failure| failure.hint(hint))?)
+        }
+        false => None,
+    };
+    let failure = verification
+        .as_ref()
+        .filter(|report| !report.verdict.passed)
+        .map(verify::below);
     let report = Report {
         package: arguments.output.display().to_string(),
         digest: &written.digest,
@@ -205,9 +223,17 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         source_digest: &source_digest,
         unused_tensors: &conversion.unused,
         notes: &conversion.notes,
+        verification: verification.as_ref(),
+        exit_code: failure.as_ref().map_or(Exit::Done, Failure::exit).code(),
     };
     report.print(arguments.json)?;
-    Ok(Exit::Done)
+    match failure {
+        Some(failure) => {
+            messages.note(&format!("{} stays where it was written", report.package))?;
+            Err(failure.already_on_stdout())
+        }
+        None => Ok(Exit::Done),
+    }
 }
 
 impl Arguments {
@@ -285,7 +311,8 @@ fn write_failure(error: WriteError) -> Failure {
 
 /// Writes the package, the source being hashed meanwhile; gives the source's digest too.
 fn write(arguments: &Arguments, conversion: &Conversion, quiet: bool) -> Result<(Written, String), Failure> {
-    let bars = Bars::new("writing", quiet);
+    clean_up_when_interrupted(&arguments.output);
+    let bars = Bars::new(quiet);
     let hashing = conversion
         .source
         .spawn_digest(|_| {})
@@ -313,6 +340,16 @@ fn write(arguments: &Arguments, conversion: &Conversion, quiet: bool) -> Result<
     let written =
         corer_proto::write(&arguments.output, &conversion.model, &options).map_err(write_failure)?;
     Ok((written, digest.take()))
+}
+
+/// Has an interrupt (or a request to terminate) remove the unfinished package before the process ends.
+fn clean_up_when_interrupted(output: &Path) {
+    let output = output.to_owned();
+    // Without a handler the next conversion to the same place removes what is left behind.
+    let _ = ctrlc::set_handler(move || {
+        corer_proto::discard_unfinished(&output);
+        std::process::exit(i32::from(Exit::Interrupted.code()));
+    });
 }
 
 /// Most tensor names one note spells out.
@@ -351,6 +388,9 @@ struct Report<'a> {
     source_digest: &'a str,
     unused_tensors: &'a [String],
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification: Option<&'a VerifyReport>,
+    exit_code: u8,
 }
 
 impl Report<'_> {
@@ -369,7 +409,11 @@ impl Report<'_> {
                 self.weights_stored
             )?;
             writeln!(out, "  digest   {}", self.digest)?;
-            writeln!(out, "  source   {}", self.source_digest)
+            writeln!(out, "  source   {}", self.source_digest)?;
+            match self.verification {
+                Some(report) => write!(out, "\n{report}"),
+                None => Ok(()),
+            }
         })
     }
 }

@@ -1,12 +1,320 @@
-//! `corer verify`: a package against what it was made from.
+//! `corer verify`: a package, as it stands on disk, against what it was made from.
 
-use crate::exit_codes::Exit;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use corer_verifier::{
+    Arithmetic, InputError, Inputs, ReferenceSource, Task, ThresholdOverrides, VerifyError, VerifyReport,
+    VerifyRequest,
+};
+use serde::Serialize;
+
+use crate::arguments::one_of;
+use crate::exit_codes::{self, Exit};
 use crate::failure::Failure;
+use crate::output;
+use crate::progress::Bars;
+use crate::report_directory;
 
 /// Verify a package against its source
+///
+/// Executes the package on this CPU, as it stands on disk and in the precision it declares, computes the same inputs
+/// with a reference that shares no code with the conversion, and compares. Exits with 4 when the package is below a
+/// threshold.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {}
+#[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}", exit_codes::HELP))]
+pub(crate) struct Arguments {
+    /// The .mlpackage directory
+    package: PathBuf,
 
-pub(crate) fn run(_: &Arguments, _quiet: bool) -> Result<Exit, Failure> {
-    Err(Failure::new(Exit::Unexpected, "verification is not wired yet"))
+    #[command(flatten)]
+    reference: ReferenceArguments,
+
+    /// The head to compute [default: what the checkpoint says]
+    #[arg(long, value_parser = one_of(TASKS), conflicts_with = "golden", help_heading = REFERENCE)]
+    task: Option<Task>,
+
+    /// Pair an output of the package with one of the reference when their names don't say it; repeatable
+    #[arg(long = "output", value_name = "PACKAGE=REFERENCE", value_parser = pair, help_heading = REFERENCE)]
+    outputs: Vec<(String, String)>,
+
+    /// Texts to compare on, one per line, a tab before a second sentence [default: forty of corer's own]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "random_tokens"], help_heading = INPUTS)]
+    texts: Option<PathBuf>,
+
+    /// The tokenizer.json for the texts [default: the checkpoint's]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "random_tokens"], help_heading = INPUTS)]
+    tokenizer: Option<PathBuf>,
+
+    /// Compare on N rows of random token ids of every length instead of texts
+    #[arg(long, value_name = "N", conflicts_with = "golden", help_heading = INPUTS)]
+    random_tokens: Option<NonZeroUsize>,
+
+    /// Seed of the random token ids
+    #[arg(long, value_name = "N", default_value = "0", requires = "random_tokens", help_heading = INPUTS)]
+    seed: u64,
+
+    /// The function to execute [default: the package's default]
+    #[arg(long, value_name = "NAME", help_heading = EXECUTION)]
+    function: Option<String>,
+
+    /// Precision to execute in
+    #[arg(long, default_value = "as-written", value_parser = one_of(ARITHMETICS), help_heading = EXECUTION)]
+    arithmetic: Arithmetic,
+
+    /// Threads to execute with [default: all cores]
+    #[arg(long, value_name = "N", help_heading = EXECUTION)]
+    threads: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    thresholds: ThresholdArguments,
+
+    /// Write report.json and report.txt into a directory, whatever the verdict
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct ReferenceArguments {
+    /// The checkpoint directory, computed in f32 by an implementation of its own
+    #[arg(long, value_name = "SOURCE", help_heading = REFERENCE)]
+    reference: Option<PathBuf>,
+
+    /// Inputs and outputs recorded from PyTorch, a safetensors file
+    #[arg(long, value_name = "FILE", help_heading = REFERENCE)]
+    golden: Option<PathBuf>,
+}
+
+/// What replaces the thresholds that go with the package's precision.
+#[derive(clap::Args)]
+struct ThresholdArguments {
+    /// Lowest PSNR of an output [default: fp32 100, fp16 65, compressed 30]
+    #[arg(long, value_name = "DB", help_heading = THRESHOLDS)]
+    min_psnr: Option<f64>,
+
+    /// Lowest cosine of a token, row or sentence [default: fp32 0.999999, fp16 0.9999, compressed 0.98]
+    #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
+    min_cosine: Option<f64>,
+
+    /// Largest absolute error [default: none]
+    #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
+    max_abs: Option<f32>,
+
+    /// Lowest share of equal decisions, 0 to 1 [default: fp32 0.999, fp16 0.99, compressed 0.95]
+    #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
+    min_top1: Option<f64>,
+
+    /// Lowest share of equal nearest neighbours, 0 to 1 [default: fp32 0.99, fp16 0.95, compressed 0.8]
+    #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
+    min_overlap: Option<f64>,
+
+    /// Most that outputs may change when ids under the padding do [default: 0]
+    #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
+    max_padding_change: Option<f32>,
+
+    /// Accept NaN and infinities where the mask is all zero
+    #[arg(long, help_heading = THRESHOLDS)]
+    allow_nonfinite_without_tokens: bool,
+}
+
+const REFERENCE: &str = "Reference";
+const INPUTS: &str = "Inputs";
+const EXECUTION: &str = "Execution";
+const THRESHOLDS: &str = "Thresholds";
+
+const TASKS: &[(Task, &str, &str)] = &[
+    (
+        Task::FeatureExtraction,
+        "feature-extraction",
+        "last_hidden_state, pooler_output",
+    ),
+    (
+        Task::SequenceClassification,
+        "sequence-classification",
+        "logits per input",
+    ),
+    (
+        Task::TokenClassification,
+        "token-classification",
+        "logits per token",
+    ),
+    (
+        Task::QuestionAnswering,
+        "question-answering",
+        "start_logits, end_logits",
+    ),
+    (
+        Task::FillMask,
+        "fill-mask",
+        "logits over the vocabulary per token",
+    ),
+    (
+        Task::SentenceEmbedding,
+        "sentence-embedding",
+        "sentence_embedding",
+    ),
+];
+
+const ARITHMETICS: &[(Arithmetic, &str, &str)] = &[
+    (
+        Arithmetic::AsWritten,
+        "as-written",
+        "Every value rounded to the type the program declares",
+    ),
+    (Arithmetic::F32, "f32", "Every value in single precision"),
+];
+
+const AFTER_HELP: &str = "\
+Examples:
+  corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2
+  corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2 --texts sentences.txt --min-psnr 75
+  corer verify Bert.mlpackage --reference bert-base-uncased --random-tokens 32 --seed 7
+  corer verify Bert.mlpackage --golden expected.safetensors --report report --json";
+
+/// Verifies and prints the report.
+///
+/// # Errors
+/// When no verdict can be reached, or the package is below a threshold.
+pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
+    let report = verify(&arguments.request(), quiet)?;
+    let exit = if report.verdict.passed {
+        Exit::Done
+    } else {
+        Exit::Gate
+    };
+    if let Some(directory) = &arguments.report {
+        report_directory::write(
+            directory,
+            &[
+                ("report.json", output::json_text(&report)?),
+                ("report.txt", report.to_string()),
+            ],
+        )?;
+    }
+    if arguments.json {
+        output::json(&Document {
+            report: &report,
+            exit_code: exit.code(),
+        })?;
+    } else {
+        output::text(|out| write!(out, "{report}"))?;
+    }
+    match exit {
+        Exit::Gate => Err(below(&report).already_on_stdout()),
+        _ => Ok(exit),
+    }
+}
+
+/// Runs the verification with progress bars.
+///
+/// # Errors
+/// When no verdict can be reached, with the exit code that stands for the reason.
+pub(super) fn verify(request: &VerifyRequest, quiet: bool) -> Result<VerifyReport, Failure> {
+    let bars = Bars::new(quiet);
+    corer_verifier::verify(request, &bars).map_err(verify_failure)
+}
+
+/// The failure a verdict stands for: one line with every reason.
+pub(super) fn below(report: &VerifyReport) -> Failure {
+    let reasons: Vec<_> = report.verdict.reasons.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "{} is below its thresholds: {}",
+        report.package.path,
+        reasons.join("; ")
+    );
+    Failure::new(Exit::Gate, message)
+}
+
+fn verify_failure(error: VerifyError) -> Failure {
+    let exit = match &error {
+        VerifyError::Reference(_) | VerifyError::Inputs(InputError::Tokenizer { .. }) => Exit::Source,
+        VerifyError::Inputs(_) | VerifyError::Pairing { .. } => Exit::Usage,
+        _ => Exit::Package,
+    };
+    Failure::new(exit, error)
+}
+
+/// The report with the code the process ends with.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    report: &'a VerifyReport,
+    exit_code: u8,
+}
+
+impl Arguments {
+    fn request(&self) -> VerifyRequest {
+        let reference = match (&self.reference.reference, &self.reference.golden) {
+            (None, Some(file)) => ReferenceSource::Recording { file: file.clone() },
+            // clap sees to it that one of them is there.
+            (directory, _) => ReferenceSource::Checkpoint {
+                directory: directory.clone().unwrap_or_default(),
+                task: self.task,
+            },
+        };
+        let inputs = match (&reference, self.random_tokens) {
+            (ReferenceSource::Recording { .. }, _) => Inputs::Recorded,
+            (_, Some(rows)) => Inputs::Tokens {
+                seed: self.seed,
+                rows: rows.get(),
+            },
+            (_, None) => Inputs::Texts {
+                file: self.texts.clone(),
+                tokenizer: self.tokenizer.clone(),
+            },
+        };
+        VerifyRequest {
+            inputs,
+            function: self.function.clone(),
+            arithmetic: self.arithmetic,
+            threads: self.threads.map(NonZeroUsize::get),
+            pairs: self.outputs.clone(),
+            thresholds: self.thresholds.overrides(),
+            ..VerifyRequest::new(&self.package, reference)
+        }
+    }
+}
+
+impl ThresholdArguments {
+    fn overrides(&self) -> ThresholdOverrides {
+        ThresholdOverrides {
+            min_psnr: self.min_psnr,
+            min_cosine: self.min_cosine,
+            max_abs: self.max_abs,
+            min_top1: self.min_top1,
+            min_neighbour_overlap: self.min_overlap,
+            finite_without_tokens: self.allow_nonfinite_without_tokens.then_some(false),
+            max_change_under_padding: self.max_padding_change,
+        }
+    }
+}
+
+/// What `convert --verify` asks for: default inputs and thresholds, seeded token ids where texts can't be read.
+pub(super) fn after_conversion(package: &Path, source: &Path, task: corer_converter::Task) -> VerifyRequest {
+    let task = Task::ALL
+        .into_iter()
+        .find(|candidate| candidate.name() == task.name());
+    let reference = ReferenceSource::Checkpoint {
+        directory: source.to_owned(),
+        task,
+    };
+    let mut request = VerifyRequest::new(package, reference);
+    if !source.join("tokenizer.json").is_file() {
+        request.inputs = Inputs::Tokens { seed: 0, rows: 32 };
+    }
+    request
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((package, reference)) if !package.is_empty() && !reference.is_empty() => {
+            Ok((package.to_owned(), reference.to_owned()))
+        }
+        _ => Err("must be PACKAGE=REFERENCE, two output names".to_owned()),
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Scratch, fixtures};
+use crate::harness::{Scratch, copy_directory, fixtures};
 
 /// A writable copy of a fixture in a scratch directory.
 pub(crate) struct Checkpoint {
@@ -41,6 +41,22 @@ impl Checkpoint {
     }
 }
 
+/// Gives a copy of `formats/prefixed` a vocabulary of `rows` zero rows, as a hole in the file.
+pub(crate) fn with_vocabulary(checkpoint: &Checkpoint, rows: u64) {
+    checkpoint.configure("vocab_size", json!(rows));
+    let path = checkpoint.path("model.safetensors");
+    let mut tensors = read_safetensors(&path);
+    let table = tensors
+        .iter()
+        .position(|tensor| tensor.name.ends_with("word_embeddings.weight"));
+    let mut table = tensors.remove(table.expect("an embedding table"));
+    table.shape[0] = rows;
+    let hole = rows * table.shape[1] * 4;
+    table.bytes.clear();
+    tensors.push(table);
+    write_with_hole(&path, &tensors, hole);
+}
+
 /// One tensor of a safetensors file.
 pub(crate) struct Tensor {
     pub(crate) name: String,
@@ -63,19 +79,6 @@ pub(crate) fn named<'a>(tensors: &'a mut [Tensor], name: &str) -> &'a mut Tensor
         .iter_mut()
         .find(|tensor| tensor.name == name)
         .expect("a tensor of that name")
-}
-
-fn copy_directory(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("a fixture") {
-        let entry = entry.expect("a fixture");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("a fixture").is_dir() {
-            copy_directory(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("a copy");
-        }
-    }
 }
 
 // The layout is the safetensors format's: u64 header length, JSON header, data.
@@ -101,18 +104,26 @@ fn read_safetensors(path: &Path) -> Vec<Tensor> {
 }
 
 fn write_safetensors(path: &Path, tensors: &[Tensor]) {
+    write_with_hole(path, tensors, 0);
+}
+
+/// Writes tensors, the last of them followed by `hole` zero bytes that take no room on the disk.
+fn write_with_hole(path: &Path, tensors: &[Tensor], hole: u64) {
     let mut header = Map::new();
     let mut data = Vec::new();
-    for tensor in tensors {
-        let begin = data.len();
+    for (position, tensor) in tensors.iter().enumerate() {
+        let begin = data.len() as u64;
         data.extend_from_slice(&tensor.bytes);
-        let entry =
-            json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [begin, data.len()]});
+        let last = position + 1 == tensors.len();
+        let end = data.len() as u64 + if last { hole } else { 0 };
+        let entry = json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [begin, end]});
         header.insert(tensor.name.clone(), entry);
     }
     let header = Value::Object(header).to_string();
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
     bytes.extend_from_slice(&data);
-    fs::write(path, bytes).expect("weights");
+    fs::write(path, &bytes).expect("weights");
+    let file = fs::OpenOptions::new().write(true).open(path).expect("weights");
+    file.set_len(bytes.len() as u64 + hole).expect("a hole");
 }

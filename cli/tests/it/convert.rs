@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Checkpoint, named};
-use crate::harness::{Scratch, assert_run, fixture};
+use crate::harness::{Scratch, assert_conversion, assert_run, fixture};
 
 const CONVERT: [&str; 4] = ["convert", "model", "-o", "Out.mlpackage"];
 
@@ -17,7 +17,7 @@ fn convert_with<'a>(more: &[&'a str]) -> Vec<&'a str> {
 fn convert_says_what_it_wrote() {
     let scratch = Scratch::new();
     Checkpoint::copy(&scratch, "sequence-classification");
-    assert_run!(scratch, CONVERT);
+    assert_conversion!(scratch, CONVERT);
     assert!(scratch.path().join("Out.mlpackage/Manifest.json").is_file());
 }
 
@@ -25,7 +25,7 @@ fn convert_says_what_it_wrote() {
 fn convert_json_is_one_document() {
     let scratch = Scratch::new();
     Checkpoint::copy(&scratch, "sequence-classification");
-    assert_run!(scratch, convert_with(&["--json"]));
+    assert_conversion!(scratch, convert_with(&["--json"]));
 }
 
 #[test]
@@ -296,5 +296,35 @@ fn quiet_leaves_notes_out() {
 fn tensors_without_a_use_are_noted() {
     let scratch = Scratch::new();
     Checkpoint::copy(&scratch, "formats/gamma-beta");
-    assert_run!(scratch, CONVERT);
+    assert_conversion!(scratch, CONVERT);
+}
+
+#[test]
+fn convert_verifies_when_asked() {
+    let scratch = Scratch::new();
+    Checkpoint::copy(&scratch, "sequence-classification");
+    let output = scratch.output(&convert_with(&["--verify"]));
+    let stdout = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert!(
+        stdout
+            .lines()
+            .last()
+            .is_some_and(|line| line.starts_with("passed: ")),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn convert_verifies_without_a_tokenizer() {
+    let scratch = Scratch::new();
+    let checkpoint = Checkpoint::copy(&scratch, "feature-extraction");
+    fs::remove_file(checkpoint.path("tokenizer.json")).expect("a tokenizer");
+    let output = scratch.output(&convert_with(&["--verify"]));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

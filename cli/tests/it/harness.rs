@@ -1,5 +1,6 @@
 //! One run of the binary as text: exit code, stdout, stderr, with the paths of this machine replaced.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -77,6 +78,30 @@ pub(crate) fn fixture(name: &str) -> String {
     fixtures().join("bert-tiny").join(name).display().to_string()
 }
 
+/// A copy of a package that coremltools wrote (in `conformance/`) as `Model.mlpackage` in a scratch directory.
+pub(crate) fn foreign(name: &str) -> Scratch {
+    let scratch = Scratch::new();
+    let package = fixtures()
+        .with_file_name("conformance")
+        .join(format!("{name}.mlpackage"));
+    copy_directory(&package, &scratch.path().join("Model.mlpackage"));
+    scratch
+}
+
+/// Copies a directory and what is in it.
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a committed directory") {
+        let entry = entry.expect("a committed file");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a file or a directory").is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
 /// SHA-256 digests replaced: they change with every improvement, and a test of their own pins them.
 fn without_digests(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
@@ -92,6 +117,27 @@ fn without_digests(text: &str) -> String {
     result
 }
 
+/// Sizes replaced, for packages that corer wrote: they change with every improvement.
+pub(crate) fn without_sizes(transcript: &str) -> String {
+    let keys = [
+        "\"bytes\": ",
+        "\"weight_bytes\": ",
+        "\"weights_stored\": ",
+        "  size ",
+    ];
+    let line = |line: &str| {
+        let indent = &line[..line.len() - line.trim_start_matches(' ').len()];
+        match keys
+            .iter()
+            .find(|key| line.trim_start().starts_with(key.trim_start()))
+        {
+            Some(key) => format!("{indent}{} [SIZE]\n", key.trim()),
+            None => format!("{line}\n"),
+        }
+    };
+    transcript.lines().map(line).collect()
+}
+
 /// Compares a run with its record.
 macro_rules! assert_run {
     ($scratch:expr, $arguments:expr) => {
@@ -101,3 +147,17 @@ macro_rules! assert_run {
     };
 }
 pub(crate) use assert_run;
+
+/// Compares a run that wrote a package with its record.
+macro_rules! assert_conversion {
+    ($scratch:expr, $arguments:expr) => {
+        insta::with_settings!({
+            omit_expression => true,
+            prepend_module_to_snapshot => false,
+            description => format!("corer {}", $arguments.join(" ")),
+        }, {
+            insta::assert_snapshot!(crate::harness::without_sizes(&$scratch.transcript(&$arguments)));
+        })
+    };
+}
+pub(crate) use assert_conversion;

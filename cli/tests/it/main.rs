@@ -5,4 +5,6 @@ mod convert;
 mod harness;
 mod help;
 mod inspect;
+mod interrupt;
 mod usage;
+mod verify;

@@ -1,16 +1,15 @@
 //! `corer inspect`: what a package holds, and whether it is sound.
 
+mod check;
 mod operation;
 mod summary;
 
 use std::path::PathBuf;
 
-use anstyle::AnsiColor;
-use corer_proto::{Fault, Package};
-use serde::Serialize;
+use corer_proto::Package;
 
 use crate::exit_codes::Exit;
-use crate::failure::{Failure, bold};
+use crate::failure::Failure;
 use crate::output;
 
 use operation::OperationView;
@@ -30,10 +29,14 @@ pub(crate) struct Arguments {
     check: bool,
 
     /// Show one operation, by its name or the name of one of its outputs
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["check", "text"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["check", "listing", "text"])]
     op: Option<String>,
 
-    /// Print the whole program as MIL text
+    /// Print the program, one line per computing operation, with constants where they are used
+    #[arg(long, conflicts_with_all = ["check", "text", "json"])]
+    listing: bool,
+
+    /// Print the program as MIL text, everything written out but the weights
     #[arg(long, conflicts_with_all = ["check", "json"])]
     text: bool,
 
@@ -48,7 +51,8 @@ Examples:
   corer inspect MiniLM.mlpackage --check
   corer inspect MiniLM.mlpackage --op last_hidden_state
   corer inspect MiniLM.mlpackage --json | jq .functions[].operations
-  corer inspect MiniLM.mlpackage --text | less";
+  corer inspect MiniLM.mlpackage --listing | less
+  corer inspect A.mlpackage --text > a.mil";
 
 /// Opens the package and shows what was asked for.
 ///
@@ -57,14 +61,17 @@ Examples:
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let package = open(&arguments.package)?;
     if arguments.check {
-        check(&package, arguments.json)
+        check::run(&package, arguments.json)
     } else if let Some(name) = &arguments.op {
         show_operation(&package, name, arguments.json)
     } else if arguments.text {
-        Err(Failure::new(
-            Exit::Unexpected,
-            "printing MIL text is not wired yet",
-        ))
+        let text = corer_mil::text::print(&package.model.program);
+        output::text(|out| write!(out, "{text}"))?;
+        Ok(Exit::Done)
+    } else if arguments.listing {
+        let text = corer_mil::text::print_listing(&package.model.program);
+        output::text(|out| write!(out, "{text}"))?;
+        Ok(Exit::Done)
     } else {
         let digest = package
             .digest()
@@ -85,63 +92,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 /// Exit 5 with the reader's reason.
 pub(crate) fn open(path: &std::path::Path) -> Result<Package, Failure> {
     Package::open(path).map_err(|error| Failure::new(Exit::Package, error))
-}
-
-#[derive(Serialize)]
-struct CheckDocument<'a> {
-    package: String,
-    ok: bool,
-    faults: Vec<FaultView<'a>>,
-    exit_code: u8,
-}
-
-#[derive(Serialize)]
-struct FaultView<'a> {
-    place: &'a str,
-    message: &'a str,
-}
-
-fn check(package: &Package, json: bool) -> Result<Exit, Failure> {
-    let faults = corer_proto::check(package);
-    let exit = if faults.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Package
-    };
-    if json {
-        let views = faults
-            .iter()
-            .map(|Fault { place, message }| FaultView { place, message })
-            .collect();
-        let package = package.path.display().to_string();
-        output::json(&CheckDocument {
-            package,
-            ok: faults.is_empty(),
-            faults: views,
-            exit_code: exit.code(),
-        })?;
-        return Ok(exit);
-    }
-    let operations: usize = package
-        .model
-        .program
-        .functions
-        .values()
-        .filter_map(|f| f.body())
-        .map(summary::count)
-        .sum();
-    output::text(|out| {
-        let (red, green) = (bold(AnsiColor::Red), bold(AnsiColor::Green));
-        for fault in &faults {
-            writeln!(out, "{red}fault:{red:#} {fault}")?;
-        }
-        match faults.len() {
-            0 => writeln!(out, "{green}ok:{green:#} {operations} operations, no fault found"),
-            1 => writeln!(out, "1 fault in {operations} operations"),
-            count => writeln!(out, "{count} faults in {operations} operations"),
-        }
-    })?;
-    Ok(exit)
 }
 
 fn show_operation(package: &Package, name: &str, json: bool) -> Result<Exit, Failure> {

@@ -1,0 +1,229 @@
+//! `corer verify` and `convert --verify`: good packages pass, spoiled ones don't, and each says why.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::checkpoint::{Checkpoint, named};
+use crate::harness::{Scratch, assert_run, fixture};
+
+/// A scratch directory with `model`, a copy of a fixture, and `Out.mlpackage` made from it.
+fn converted(name: &str, more: &[&str]) -> (Scratch, Checkpoint) {
+    let scratch = Scratch::new();
+    let checkpoint = Checkpoint::copy(&scratch, name);
+    let output = scratch.output(&[&["convert", "model", "-o", "Out.mlpackage"], more].concat());
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    (scratch, checkpoint)
+}
+
+fn json(scratch: &Scratch, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = scratch.output(arguments);
+    let document = serde_json::from_slice(&output.stdout);
+    let document = document.unwrap_or_else(|error| {
+        panic!(
+            "no JSON document: {error}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    });
+    (output.status.code(), document)
+}
+
+#[test]
+fn every_head_passes_against_its_checkpoint_and_its_recording() {
+    let heads = [
+        ("feature-extraction", "64"),
+        ("sequence-classification", "64"),
+        ("token-classification", "64"),
+        ("question-answering", "64"),
+        ("fill-mask", "32"),
+        ("sentence-mean", "64"),
+        ("sentence-cls-dense", "64"),
+        ("sentence-max", "64"),
+        ("formats/gamma-beta", "16"),
+    ];
+    for (head, length) in heads {
+        for layout in ["ane", "standard"] {
+            let scratch = Scratch::new();
+            let source = fixture(head);
+            let recording = format!("{source}/expected.safetensors");
+            let convert = [
+                "convert",
+                &source,
+                "-o",
+                "Out.mlpackage",
+                "--sequence-length",
+                length,
+                "--layout",
+                layout,
+            ];
+            let (code, report) = json(&scratch, &[&convert[..], &["--verify", "--json"]].concat());
+            assert_eq!(
+                (code, &report["verification"]["verdict"]["passed"]),
+                (Some(0), &Value::Bool(true)),
+                "{head}"
+            );
+            assert_eq!(report["exit_code"], 0);
+            let (code, report) = json(
+                &scratch,
+                &["verify", "Out.mlpackage", "--golden", &recording, "--json"],
+            );
+            assert_eq!(
+                (code, &report["verdict"]["passed"]),
+                (Some(0), &Value::Bool(true)),
+                "{head} {layout}: {report:#}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_package_of_other_weights_fails_the_gate() {
+    let (scratch, checkpoint) = converted("sequence-classification", &[]);
+    checkpoint.edit_tensors(|tensors| named(tensors, "classifier.bias").set(0, 9.0));
+    let output = scratch.output(&["verify", "Out.mlpackage", "--reference", "model"]);
+    assert_eq!(output.status.code(), Some(4));
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    let last = stderr.lines().last().expect("a reason");
+    assert!(
+        last.starts_with("error: Out.mlpackage is below its thresholds: logits: "),
+        "{last}"
+    );
+    let (code, report) = json(
+        &scratch,
+        &["verify", "Out.mlpackage", "--reference", "model", "--json"],
+    );
+    assert_eq!((code, &report["exit_code"]), (Some(4), &Value::from(4)));
+    assert_eq!(report["verdict"]["passed"], false);
+}
+
+#[test]
+fn each_threshold_can_fail() {
+    let (scratch, _) = converted("sentence-mean", &[]);
+    let verify = [
+        "verify",
+        "Out.mlpackage",
+        "--reference",
+        "model",
+        "--random-tokens",
+        "12",
+        "--seed",
+        "3",
+        "--json",
+    ];
+    assert_eq!(json(&scratch, &verify).0, Some(0));
+    let tighter = [
+        ("--min-psnr", "200", "PSNR"),
+        ("--min-cosine", "1.0000001", "lowest cosine"),
+        ("--max-abs", "1e-12", "largest error"),
+        ("--min-overlap", "1.01", "nearest neighbours shared"),
+    ];
+    for (flag, limit, measure) in tighter {
+        let (code, report) = json(&scratch, &[&verify[..], &[flag, limit]].concat());
+        let reasons = report["verdict"]["reasons"].as_array().expect("reasons");
+        assert_eq!(code, Some(4), "{flag}");
+        assert!(
+            reasons.iter().any(|reason| reason["measure"] == measure),
+            "{flag}: {reasons:?}"
+        );
+    }
+}
+
+#[test]
+fn a_report_directory_holds_what_was_printed() {
+    let (scratch, _) = converted("token-classification", &[]);
+    let verify = [
+        "verify",
+        "Out.mlpackage",
+        "--reference",
+        "model",
+        "--report",
+        "out/report",
+    ];
+    let output = scratch.output(&verify);
+    assert_eq!(output.status.code(), Some(0));
+    let read = |name: &str| fs::read(scratch.path().join("out/report").join(name)).expect("a report");
+    assert_eq!(read("report.txt"), output.stdout);
+    let report: Value = serde_json::from_slice(&read("report.json")).expect("JSON");
+    assert_eq!(report["verdict"]["passed"], true);
+    assert_eq!(
+        scratch.output(&verify).status.code(),
+        Some(0),
+        "an older report is replaced"
+    );
+}
+
+#[test]
+fn verify_needs_a_reference() {
+    assert_run!(Scratch::new(), ["verify", "Out.mlpackage"]);
+}
+
+#[test]
+fn verify_takes_one_reference() {
+    assert_run!(
+        Scratch::new(),
+        ["verify", "Out.mlpackage", "--reference", "a", "--golden", "b"]
+    );
+}
+
+#[test]
+fn verify_a_package_that_is_missing() {
+    assert_run!(
+        Scratch::new(),
+        ["verify", "Out.mlpackage", "--reference", "model"]
+    );
+}
+
+#[test]
+fn verify_against_a_checkpoint_that_is_missing() {
+    let (scratch, _) = converted("formats/f16", &[]);
+    assert_run!(scratch, ["verify", "Out.mlpackage", "--reference", "elsewhere"]);
+}
+
+#[test]
+fn verify_on_texts_that_are_missing() {
+    let (scratch, _) = converted("formats/f16", &[]);
+    assert_run!(
+        scratch,
+        [
+            "verify",
+            "Out.mlpackage",
+            "--reference",
+            "model",
+            "--texts",
+            "missing.txt"
+        ]
+    );
+}
+
+#[test]
+fn verify_at_another_length_than_recorded() {
+    let (scratch, _) = converted("formats/f16", &[]);
+    assert_run!(
+        scratch,
+        [
+            "verify",
+            "Out.mlpackage",
+            "--golden",
+            "model/expected.safetensors"
+        ]
+    );
+}
+
+#[test]
+fn verify_with_a_pair_that_is_none() {
+    assert_run!(
+        Scratch::new(),
+        [
+            "verify",
+            "Out.mlpackage",
+            "--reference",
+            "model",
+            "--output",
+            "logits"
+        ]
+    );
+}
