@@ -89,7 +89,7 @@ for mode, expect in GELU.items():
         {"x": uniform(mode, 2, 40, low=-6, high=6)},
     )
 
-parametric("clamped_relu", lambda x, alpha, beta: np.minimum(beta, np.where(x >= 0, x, alpha * x)), dict(alpha=0.3, beta=1.5))
+parametric("clamped_relu", lambda x, alpha, beta: np.minimum(beta, np.where(x >= 0, x, alpha * x)), dict(alpha=0.3125, beta=1.5))
 parametric("clip", lambda x, alpha, beta: np.clip(x, alpha, beta), dict(alpha=-1.25, beta=1.5))
 parametric("elu", lambda x, alpha: np.where(x > 0, x, alpha * (np.exp(x) - 1)), dict(alpha=0.75))
 parametric("leaky_relu", lambda x, alpha: np.where(x >= 0, x, alpha * x), dict(alpha=0.125))

@@ -75,6 +75,7 @@ pub(crate) fn build(request: Request<'_>) -> Result<Outcome, CompileError> {
             request.memory_limit,
         ),
         sightings: Vec::new(),
+        loose: BTreeSet::new(),
     };
     match builder.all() {
         Ok((inputs, outputs)) => {
@@ -128,6 +129,8 @@ struct Builder<'a> {
     absorbed: BTreeSet<usize>,
     emit: Emit<'a>,
     sightings: Vec<Sighting>,
+    /// Values whose declared shapes are known to be wrong (see [`Self::results`]).
+    loose: BTreeSet<String>,
 }
 
 /// Element type and sizes of a result.
@@ -478,8 +481,28 @@ impl<'a> Builder<'a> {
     }
 
     /// Results by the op table's rule, held against what the operation declares.
-    fn results(&self, row: &OpDef, call: &Call<'_>, operation: &Operation) -> Result<Vec<Sized>, Reason> {
-        let inferred = (row.infer)(call)?;
+    ///
+    /// coremltools leaves `cond` out of the shape it declares for `select`, so a package may declare a scalar where
+    /// there is a tensor, and carry that on through the operations that follow. What is computed is right; such
+    /// declarations are passed over.
+    fn results(&mut self, row: &OpDef, call: &Call<'_>, operation: &Operation) -> Result<Vec<Sized>, Reason> {
+        let select = operation.op == "select";
+        let inferred = if select {
+            (row.infer)(&Call {
+                op: call.op,
+                opset: call.opset,
+                args: call.args.clone(),
+                declared: Vec::new(),
+            })?
+        } else {
+            (row.infer)(call)?
+        };
+        let loose = select
+            || operation
+                .inputs
+                .values()
+                .flatten()
+                .any(|binding| matches!(binding, Binding::Name(name) if self.loose.contains(name)));
         if inferred.len() != operation.outputs.len() {
             return Err(Reason::Invalid(format!(
                 "has {} results, declares {}",
@@ -489,7 +512,9 @@ impl<'a> Builder<'a> {
         }
         let mut results = Vec::with_capacity(inferred.len());
         for (inferred, output) in inferred.iter().zip(&operation.outputs) {
-            if !output.ty.compatible(inferred) {
+            if !output.ty.compatible(inferred) && loose {
+                self.loose.insert(output.name.clone());
+            } else if !output.ty.compatible(inferred) {
                 return Err(Reason::Invalid(format!(
                     "`{}` is declared {}, would be {inferred}",
                     output.name, output.ty
