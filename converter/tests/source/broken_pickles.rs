@@ -65,6 +65,16 @@ fn tensors_that_do_not_lie_in_their_storage() {
             Tensor { offset: 1, ..base() },
             "entry `m/data.pkl`, byte 156: tensor `w` of 24 bytes does not lie in its storage of 24",
         ),
+        (
+            Tensor {
+                class: ("torch", "ByteStorage"),
+                elements: 24,
+                size: ints(&[25]),
+                stride: ints(&[1]),
+                ..base()
+            },
+            "tensor `w` of 25 bytes does not lie in its storage of 24",
+        ),
         (Tensor { offset: -1, ..base() }, "does not lie in its storage"),
         (
             Tensor {
@@ -381,6 +391,9 @@ fn machines_that_trip() {
         (b"\x80\x020.", 2, invalid("the stack is empty")),
         (b"\x80\x02N(R.", 4, invalid("the stack is empty")),
         (b"\x80\x02N\x86.", 3, invalid("the stack is empty")),
+        // What lies below a mark is out of reach.
+        (b"\x80\x02NN(\x86.", 5, invalid("the stack is empty")),
+        (b"\x80\x02]N(a.", 5, invalid("the stack is empty")),
         (b"\x80\x02t.", 2, invalid("there is no MARK")),
         (b"\x80\x02N(Nu.", 5, invalid("a key without a value")),
         (

@@ -1,7 +1,4 @@
-//! What a sentence-transformers directory does after the transformer: `modules.json` and its modules.
-//!
-//! Names, defaults and order follow the package's `Pooling`, `Dense` and `Normalize` classes, in the spelling of
-//! version 5 (`pooling_mode_mean_tokens: true`) and of version 6 (`pooling_mode: "mean"`).
+//! Reading `modules.json` and the modules it lists.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,11 +6,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::{Place, SourceError, shortened};
-use super::file::SourceFile;
-use super::folder;
-use super::json::{self, Settings};
-use super::tensor_set::TensorSlice;
+use super::{DenseActivation, DenseModule, Pooling, PoolingMode, SentenceModules, SentenceStep};
+use crate::source::error::{Place, SourceError, shortened};
+use crate::source::file::SourceFile;
+use crate::source::folder;
+use crate::source::json::{self, Settings};
 
 /// Module classes that are converted.
 const SUPPORTED: &str = "Transformer, Pooling, Dense, Normalize, Dropout";
@@ -26,105 +23,6 @@ const TRANSFORMER_SETTINGS: [&str; 4] = [
     "sentence_xlm-roberta_config.json",
 ];
 
-/// How a sentence vector is made from token vectors.
-#[derive(Clone, Debug)]
-pub struct SentenceModules {
-    /// How tokens become one vector.
-    pub pooling: Pooling,
-    /// What follows the pooling, in order.
-    pub steps: Vec<SentenceStep>,
-    /// Longest input in tokens, from `sentence_bert_config.json`.
-    pub max_seq_length: Option<u64>,
-}
-
-/// Pooling over the tokens of a text.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pooling {
-    /// Channels of a token vector.
-    pub dimension: u64,
-    /// Modes in the order their results are concatenated; never empty.
-    pub modes: Vec<PoolingMode>,
-}
-
-/// One way to pool tokens. A token counts when its attention mask is 1.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum PoolingMode {
-    /// The first token.
-    Cls,
-    /// The maximum over the tokens that count.
-    Max,
-    /// The mean over the tokens that count.
-    Mean,
-    /// The sum over the tokens that count, divided by the square root of their number.
-    MeanSqrtLength,
-    /// The mean weighted by position (1 for the first token, 2 for the second …).
-    WeightedMean,
-    /// The last token that counts.
-    LastToken,
-}
-
-impl PoolingMode {
-    /// Every mode in the order the package concatenates them, with the flag of version 5.
-    const FLAGS: [(&'static str, Self); 6] = [
-        ("pooling_mode_cls_token", Self::Cls),
-        ("pooling_mode_max_tokens", Self::Max),
-        ("pooling_mode_mean_tokens", Self::Mean),
-        ("pooling_mode_mean_sqrt_len_tokens", Self::MeanSqrtLength),
-        ("pooling_mode_weightedmean_tokens", Self::WeightedMean),
-        ("pooling_mode_lasttoken", Self::LastToken),
-    ];
-
-    /// The name version 6 gives it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cls => "cls",
-            Self::Max => "max",
-            Self::Mean => "mean",
-            Self::MeanSqrtLength => "mean_sqrt_len_tokens",
-            Self::WeightedMean => "weightedmean",
-            Self::LastToken => "lasttoken",
-        }
-    }
-}
-
-/// One step after the pooling.
-#[derive(Clone, Debug)]
-pub enum SentenceStep {
-    /// A dense layer.
-    Dense(DenseModule),
-    /// Division by the Euclidean length.
-    Normalize,
-}
-
-/// A dense layer with its activation: `activation(x · weightᵀ + bias)`.
-#[derive(Clone, Debug)]
-pub struct DenseModule {
-    /// Folder of the module, relative to the root.
-    pub folder: String,
-    /// Channels in.
-    pub in_features: u64,
-    /// Channels out.
-    pub out_features: u64,
-    /// What follows.
-    pub activation: DenseActivation,
-    /// Shape [out, in].
-    pub weight: TensorSlice,
-    /// Shape [out].
-    pub bias: Option<TensorSlice>,
-}
-
-/// Activations of dense modules.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)] // the names say it all
-pub enum DenseActivation {
-    Identity,
-    Tanh,
-    Relu,
-    Gelu,
-    Sigmoid,
-    Silu,
-}
-
 /// One entry of `modules.json`.
 #[derive(Deserialize)]
 struct ModuleEntry {
@@ -134,22 +32,22 @@ struct ModuleEntry {
 }
 
 /// `modules.json`, read, its modules not yet.
-pub(super) struct ModuleList {
+pub(in crate::source) struct ModuleList {
     file: Arc<SourceFile>,
     entries: Vec<ModuleEntry>,
 }
 
 /// The modules after the transformer, and the files they were read from.
-pub(super) struct OpenedModules {
-    pub(super) modules: SentenceModules,
+pub(in crate::source) struct OpenedModules {
+    pub(in crate::source) modules: SentenceModules,
     /// Folder and weight file of each module that has weights.
-    pub(super) weights: Vec<Arc<SourceFile>>,
-    pub(super) configuration: Vec<Arc<SourceFile>>,
+    pub(in crate::source) weights: Vec<Arc<SourceFile>>,
+    pub(in crate::source) configuration: Vec<Arc<SourceFile>>,
 }
 
 impl ModuleList {
     /// Reads `modules.json` and checks that its modules are those a sentence model is made of.
-    pub(super) fn read(file: Arc<SourceFile>) -> Result<Self, SourceError> {
+    pub(in crate::source) fn read(file: Arc<SourceFile>) -> Result<Self, SourceError> {
         let list = Self {
             entries: json::read(&file)?,
             file,
@@ -184,7 +82,7 @@ impl ModuleList {
     }
 
     /// Folder of the transformer, relative to the root; empty for the root itself.
-    pub(super) fn transformer(&self) -> &str {
+    pub(in crate::source) fn transformer(&self) -> &str {
         self.entries.first().map_or("", |entry| &entry.path)
     }
 
@@ -211,7 +109,11 @@ impl ModuleList {
     }
 
     /// Reads every module after the transformer, which gives `width` channels (unless its configuration is silent).
-    pub(super) fn open(self, root: &Path, width: Option<u64>) -> Result<OpenedModules, SourceError> {
+    pub(in crate::source) fn open(
+        self,
+        root: &Path,
+        width: Option<u64>,
+    ) -> Result<OpenedModules, SourceError> {
         let transformer = root.join(self.transformer());
         let mut configuration = vec![self.file.clone()];
         let mut weights = Vec::new();

@@ -1,0 +1,169 @@
+//! The directory of a zip archive, checked against the file: which entry lies where.
+//!
+//! PyTorch's archives store tensors uncompressed, so that an entry is a range of the file that can be read where it
+//! lies. The `zip` crate tells that range too, but it is made for unpacking: it does not hold the central directory
+//! against the entries' own headers, nor the entries against each other. Here every contradiction is an error with its
+//! byte offset.
+//! Format: PKWARE APPNOTE 6.3.10, sections 4.3–4.5.
+
+mod end;
+mod entry;
+mod fields;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::error::{Place, SourceError};
+use super::file::SourceFile;
+use end::find_directory;
+use entry::central_entry;
+use fields::Fields;
+
+/// Largest central directory read: a million entries of ordinary names.
+const MOST_DIRECTORY: u64 = 64 << 20;
+
+/// One entry, its place in the file checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Where its bytes lie in the file, compressed or not.
+    pub range: Range<u64>,
+    /// Bytes it has once decompressed; the length of `range` when it is stored as it is.
+    pub size: u64,
+    /// Compression method: 0 stored, 8 deflated.
+    pub method: u16,
+    /// CRC-32 of its contents as the directory gives it (PyTorch writes 0 when told not to compute it).
+    pub crc32: u32,
+    encrypted: bool,
+    header_offset: u64,
+}
+
+/// The entries of an archive.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    file: Arc<SourceFile>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Archive {
+    /// Reads the directory and the header of every entry.
+    ///
+    /// # Errors
+    /// When the file is not a zip archive, or its records contradict the file or each other.
+    pub fn open(file: Arc<SourceFile>) -> Result<Self, SourceError> {
+        let directory = find_directory(&file)?;
+        let bytes = file.read_vec(
+            directory.range.start,
+            directory.range.end - directory.range.start,
+            MOST_DIRECTORY,
+        )?;
+        let mut entries = BTreeMap::new();
+        let mut reader = Fields {
+            bytes: &bytes,
+            position: 0,
+            start: directory.range.start,
+            file: &file,
+        };
+        for _ in 0..directory.entries {
+            let offset = reader.offset();
+            let (name, entry) = central_entry(&mut reader, directory.range.start)?;
+            if entries.insert(name.clone(), entry).is_some() {
+                let reason = format!("entry `{name}` is listed twice in the archive's directory");
+                return Err(SourceError::malformed(file.path(), Place::Offset(offset), reason));
+            }
+        }
+        if reader.position != bytes.len() {
+            let reason = "the archive's directory holds more than its entries";
+            return Err(SourceError::malformed(
+                file.path(),
+                Place::Offset(reader.offset()),
+                reason,
+            ));
+        }
+        check_overlaps(&file, &entries)?;
+        Ok(Self { file, entries })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Arc<SourceFile> {
+        &self.file
+    }
+
+    /// Entries in name order.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// The entry of that name.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// Where an entry's contents lie in the file.
+    ///
+    /// # Errors
+    /// When there is no such entry, or it is compressed or encrypted.
+    pub fn stored(&self, name: &str) -> Result<Range<u64>, SourceError> {
+        let place = Place::Entry {
+            name: name.into(),
+            offset: None,
+        };
+        let path = self.file.path();
+        let Some(entry) = self.entries.get(name) else {
+            return Err(SourceError::malformed(path, place, "is missing from the archive"));
+        };
+        if entry.encrypted {
+            return Err(SourceError::unsupported(
+                path,
+                place,
+                "is encrypted; decrypt the archive first",
+            ));
+        }
+        if entry.method != 0 {
+            let reason = format!(
+                "is compressed (method {}), PyTorch stores tensors as they are; load the file in PyTorch and save \
+                 it again",
+                entry.method
+            );
+            return Err(SourceError::unsupported(path, place, reason));
+        }
+        Ok(entry.range.clone())
+    }
+
+    /// The contents of a small stored entry.
+    ///
+    /// # Errors
+    /// As [`Self::stored`]; when it is larger than `most` or does not match its checksum.
+    pub fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, SourceError> {
+        let range = self.stored(name)?;
+        let bytes = self.file.read_vec(range.start, range.end - range.start, most)?;
+        let wanted = self.entries.get(name).map_or(0, |entry| entry.crc32);
+        if wanted != 0 && crc32fast::hash(&bytes) != wanted {
+            let place = Place::Entry {
+                name: name.into(),
+                offset: None,
+            };
+            let reason = "does not match its checksum; the file is damaged, download it again";
+            return Err(SourceError::malformed(self.file.path(), place, reason));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Entries must not share bytes: archives that overlap expand to far more than they are.
+fn check_overlaps(file: &SourceFile, entries: &BTreeMap<String, Entry>) -> Result<(), SourceError> {
+    let mut placed: Vec<(&String, &Entry)> = entries.iter().collect();
+    placed.sort_by_key(|(_, entry)| entry.header_offset);
+    for pair in placed.windows(2) {
+        let [(first, a), (second, b)] = pair else { continue };
+        if a.range.end > b.header_offset {
+            let reason = format!("entries `{first}` and `{second}` share bytes");
+            return Err(SourceError::malformed(
+                file.path(),
+                Place::Offset(b.header_offset),
+                reason,
+            ));
+        }
+    }
+    Ok(())
+}
