@@ -2,7 +2,10 @@
 
 mod against_pytorch;
 mod broken_references;
+mod foreign;
 mod texts;
+mod toy;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 
