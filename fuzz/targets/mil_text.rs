@@ -15,7 +15,10 @@ static SOUND: LazyLock<Text> = LazyLock::new(|| {
 });
 
 fn seeds() -> Vec<Vec<u8>> {
-    vec![SOUND.text.clone().into_bytes(), text::print(&corer_fuzz::every_dtype().program).text.into_bytes()]
+    vec![
+        SOUND.text.clone().into_bytes(),
+        text::print(&corer_fuzz::every_dtype().program).text.into_bytes(),
+    ]
 }
 
 fuzz_target!(

@@ -1,4 +1,4 @@
-//! Archives: no panic, every entry within the file and apart from the others.
+//! Archives: no panic, every entry within the file and apart from the others, and where the zip crate finds it.
 
 #![no_main]
 
@@ -21,7 +21,15 @@ fuzz_target!(
             assert!(start <= end && *end <= data.len() as u64);
         }
         assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0));
-        for (name, _) in archive.entries() {
+        let mut theirs = zip::ZipArchive::new(std::io::Cursor::new(data)).expect("the zip crate opens it");
+        theirs.validate_header_consistency().expect("the zip crate finds it consistent");
+        assert_eq!(archive.entries().count(), theirs.len());
+        for (name, entry) in archive.entries() {
+            let index = theirs.index_for_name(name).expect("the zip crate lists it");
+            let other = theirs.by_index_raw(index).expect("the zip crate finds it");
+            assert_eq!(other.data_start(), Some(entry.range.start));
+            assert_eq!(other.compressed_size(), entry.range.end - entry.range.start);
+            assert_eq!((other.size(), other.crc32()), (entry.size, entry.crc32));
             assert!(!name.starts_with('/') && !name.split('/').any(|part| part == ".."));
             let _ = archive.read(name, 1 << 20);
         }

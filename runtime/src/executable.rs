@@ -191,6 +191,63 @@ impl Executable {
         self.execute(inputs, Some(observer))
     }
 
+    /// What the time of a run goes to: operation types with how many kernels they took and the seconds of the
+    /// fastest of `iterations` runs of each, longest first. Kernels that serve several fused operations count for
+    /// the first.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn profile(
+        &self,
+        inputs: &BTreeMap<String, Tensor>,
+        iterations: usize,
+    ) -> Result<Vec<(String, usize, f64)>, RunError> {
+        let inputs = self.check(inputs)?;
+        let mut key = Key {
+            sizes: inputs.iter().map(|tensor| tensor.shape().to_vec()).collect(),
+            planned: BTreeMap::new(),
+            wanted: None,
+            observed: false,
+        };
+        let planned = self.resolve(&mut key, &inputs)?;
+        let as_written = self.arithmetic == Arithmetic::AsWritten;
+        let mut workspace = planned.workspace()?;
+        let mut fastest = vec![f64::INFINITY; planned.plan.steps.len()];
+        for _ in 0..iterations.max(1) {
+            let times = self
+                .threads
+                .install(|| {
+                    planned
+                        .plan
+                        .run_timed(&mut workspace, &inputs, as_written, &self.threads)
+                })
+                .map_err(|failure| self.failed(failure))?;
+            for (fastest, time) in fastest.iter_mut().zip(times) {
+                *fastest = fastest.min(time);
+            }
+        }
+        let operations = self
+            .function
+            .body()
+            .map_or(&[][..], |body| body.operations.as_slice());
+        let mut groups: BTreeMap<String, (usize, f64)> = BTreeMap::new();
+        for (step, time) in planned.plan.steps.iter().zip(fastest) {
+            let kernel = format!("{:?}", step.kernel);
+            let kernel = kernel.split([' ', '{', '(']).next().unwrap_or_default();
+            let group = groups
+                .entry(format!("{} ({kernel})", operations[step.operation].op))
+                .or_default();
+            group.0 += 1;
+            group.1 += time;
+        }
+        let mut list: Vec<_> = groups
+            .into_iter()
+            .map(|(what, (count, time))| (what, count, time))
+            .collect();
+        list.sort_by(|a, b| b.2.total_cmp(&a.2));
+        Ok(list)
+    }
+
     fn execute(
         &self,
         inputs: &BTreeMap<String, Tensor>,

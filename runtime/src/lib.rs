@@ -17,6 +17,7 @@ mod options;
 mod plan;
 mod team;
 mod tensor;
+mod vectorised;
 mod view;
 
 pub use engine::{Engine, EngineDescription};

@@ -1,6 +1,6 @@
 //! `scaled_dot_product_attention`: one head's scores stay in cache from the first product to the second.
 
-use pulp::Arch;
+use crate::vectorised::vectorised;
 
 use super::matmul::with_scratch;
 use super::softmax::softmax_row;
@@ -48,7 +48,6 @@ impl Kernel for Attention {
         };
         let parts = length.div_ceil(QUERIES);
         let tiles = Tiles::new(bytemuck::cast_slice_mut(io.output));
-        let arch = Arch::new();
         let most = QUERIES.min(length);
         let words = [
             gemm::panel_words(Side::Left, most, self.query.columns),
@@ -96,7 +95,7 @@ impl Kernel for Attention {
                     &Epilogue::default(),
                 );
                 let mask_start = self.mask_offset as isize + at[3];
-                arch.dispatch(
+                vectorised(
                     #[inline(always)]
                     || {
                         for (row, line) in scores.chunks_exact_mut(keys.max(1)).enumerate() {

@@ -1,6 +1,6 @@
 //! Walking over broadcast operands: the loop all elementwise kernels share.
 
-use pulp::Arch;
+use crate::vectorised::vectorised;
 
 use super::{Fault, Io, Kernel, Unary};
 use crate::half_values;
@@ -21,10 +21,9 @@ pub(crate) fn walk<const N: usize>(
     output: &mut [u32],
     function: impl Fn([&[u32]; N], &mut [u32]) + Sync + Send,
 ) {
-    let arch = Arch::new();
     let inner = nest.inner().max(1);
     team.pieces(output, TASK, |task, output| {
-        arch.dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 let mut spare = [[0u32; PIECE]; N];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pulp::Arch;
+use crate::vectorised::vectorised;
 
 use super::elementwise::walk;
 use super::matmul::with_scratch;
@@ -72,11 +72,10 @@ impl Norm {
     fn rows(&self, io: Io<'_>) {
         let (x, n) = (io.floats(0), self.fibers.n);
         let term = if self.addend.is_some() { io.floats(1) } else { &[] };
-        let arch = Arch::new();
         let rows_per_task = (8192 / n.max(1)).max(1);
         io.team.pieces(io.output, rows_per_task * n, |task, out| {
             let out: &mut [f32] = bytemuck::cast_slice_mut(out);
-            arch.dispatch(
+            vectorised(
                 #[inline(always)]
                 || {
                     for (row, out) in out.chunks_exact_mut(n).enumerate() {
@@ -122,14 +121,13 @@ impl Norm {
         let Fibers { outer, n, inner } = self.fibers;
         let x = io.floats(0);
         let term = if self.addend.is_some() { io.floats(1) } else { &[] };
-        let arch = Arch::new();
         let blocks = inner.div_ceil(COLUMNS);
         let tiles = Tiles::new(bytemuck::cast_slice_mut(io.output));
         io.team.each(outer * blocks, |task| {
             let (entry, first) = (task / blocks, task % blocks * COLUMNS);
             let width = COLUMNS.min(inner - first);
             with_scratch(n * COLUMNS, |scratch| {
-                arch.dispatch(
+                vectorised(
                     #[inline(always)]
                     || {
                         let mut sums = [0f32; COLUMNS];
@@ -217,12 +215,11 @@ fn epsilon(op: &Op<'_>, default: f32) -> Result<f32, Reason> {
     }
 }
 
+/// A `gamma` and a `beta`.
+type Parameters = (Arc<[f32]>, Arc<[f32]>);
+
 /// `gamma` and `beta`, ones and zeros where left out; `None` when both are.
-fn parameters(
-    op: &Op<'_>,
-    emit: &mut Emit<'_>,
-    length: usize,
-) -> Result<Option<(Arc<[f32]>, Arc<[f32]>)>, Reason> {
+fn parameters(op: &Op<'_>, emit: &mut Emit<'_>, length: usize) -> Result<Option<Parameters>, Reason> {
     let (gamma, beta) = (op.floats(emit, "gamma")?, op.floats(emit, "beta")?);
     if gamma.is_none() && beta.is_none() {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! Reductions: the axes are brought together at the end, then every row gives one number.
 
-use pulp::Arch;
+use crate::vectorised::vectorised;
 
 use super::softmax::total;
 use super::{Fault, Io, Kernel};
@@ -145,9 +145,8 @@ impl Kernel for Reduce {
         let length = self.length;
         let rows_per_task = (8192 / length.max(1)).max(1);
         let (floats, ints) = (io.floats(0), io.ints(0));
-        let arch = Arch::new();
         io.team.pieces(io.output, rows_per_task, |task, out| {
-            arch.dispatch(
+            vectorised(
                 #[inline(always)]
                 || {
                     for (row, out) in out.iter_mut().enumerate() {

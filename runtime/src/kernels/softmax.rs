@@ -1,6 +1,6 @@
 //! `softmax` along any axis, optionally of a sum that is formed while reading.
 
-use pulp::Arch;
+use crate::vectorised::vectorised;
 
 use super::matmul::with_scratch;
 use super::{Fault, Io, Kernel};
@@ -166,11 +166,10 @@ impl Softmax {
     fn rows(&self, io: Io<'_>) {
         let (x, n) = (io.floats(0), self.fibers.n);
         let term = if self.addend.is_some() { io.floats(1) } else { &[] };
-        let arch = Arch::new();
         let rows_per_task = (4096 / n.max(1)).max(1);
         io.team.pieces(io.output, rows_per_task * n, |task, out| {
             let out: &mut [f32] = bytemuck::cast_slice_mut(out);
-            arch.dispatch(
+            vectorised(
                 #[inline(always)]
                 || {
                     for (row, out) in out.chunks_exact_mut(n).enumerate() {
@@ -194,14 +193,13 @@ impl Softmax {
         let Fibers { outer, n, inner } = self.fibers;
         let x = io.floats(0);
         let term = if self.addend.is_some() { io.floats(1) } else { &[] };
-        let arch = Arch::new();
         let blocks = inner.div_ceil(COLUMNS);
         let tiles = Tiles::new(bytemuck::cast_slice_mut(io.output));
         io.team.each(outer * blocks, |task| {
             let (entry, first) = (task / blocks, task % blocks * COLUMNS);
             let width = COLUMNS.min(inner - first);
             with_scratch(n * COLUMNS, |scratch| {
-                arch.dispatch(
+                vectorised(
                     #[inline(always)]
                     || {
                         let mut top = [f32::NEG_INFINITY; COLUMNS];

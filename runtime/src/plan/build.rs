@@ -133,12 +133,15 @@ struct Builder<'a> {
     loose: BTreeSet<String>,
 }
 
+/// A plan's inputs and outputs.
+type Ends = (Vec<View>, Vec<(String, OutputPlan)>);
+
 /// Element type and sizes of a result.
 type Sized = (DataType, Vec<usize>);
 
 impl<'a> Builder<'a> {
     /// Inputs and outputs of the finished plan.
-    fn all(&mut self) -> Result<(Vec<View>, Vec<(String, OutputPlan)>), Stop> {
+    fn all(&mut self) -> Result<Ends, Stop> {
         let inputs = self.inputs()?;
         let live = self.live();
         // Constants first: an operation that follows another may be looked at before its own constants' turn.

@@ -6,7 +6,7 @@ use half::f16;
 use super::{OutputPlan, Plan, Sighting};
 use crate::buffer::{Buffer, OutOfMemory};
 use crate::half_values;
-use crate::kernels::{Fault, Io, copy};
+use crate::kernels::{Fault, Io, Kernel, copy};
 use crate::team::{Team, Threads};
 use crate::tensor::{Tensor, TensorData};
 use crate::view::{Nest, Storage, View};
@@ -26,6 +26,9 @@ impl Workspace {
         })
     }
 }
+
+/// Who wants to see values.
+pub(crate) type Observer<'a> = &'a mut dyn FnMut(&Sighting, Tensor);
 
 /// A step that failed.
 #[derive(Debug)]
@@ -53,7 +56,34 @@ impl Plan {
         inputs: &[&Tensor],
         as_written: bool,
         threads: &Threads,
-        mut observer: Option<&mut dyn FnMut(&Sighting, Tensor)>,
+        observer: Option<Observer<'_>>,
+    ) -> Result<(), Failure> {
+        // An observer stays on the caller's thread, so only the kernels go to the pool.
+        let observed = observer.is_some();
+        self.run_with(
+            workspace,
+            inputs,
+            as_written,
+            threads,
+            observer,
+            &mut |kernel, io| {
+                if observed {
+                    threads.install(|| kernel.run(io))
+                } else {
+                    kernel.run(io)
+                }
+            },
+        )
+    }
+
+    fn run_with(
+        &self,
+        workspace: &mut Workspace,
+        inputs: &[&Tensor],
+        as_written: bool,
+        threads: &Threads,
+        mut observer: Option<Observer<'_>>,
+        call: &mut dyn FnMut(&dyn Kernel, Io<'_>) -> Result<(), Fault>,
     ) -> Result<(), Failure> {
         let team = threads.team();
         for (view, tensor) in self.inputs.iter().zip(inputs) {
@@ -63,7 +93,6 @@ impl Plan {
                 read(tensor, as_written && view.dtype == DataType::Fp16, words);
             }
         }
-        let observed = observer.is_some();
         let mut sightings = self.sightings.iter().peekable();
         let mut show = |done: usize, workspace: &Workspace| {
             if let Some(observer) = &mut observer {
@@ -87,12 +116,7 @@ impl Plan {
                 output: &mut output.words_mut()[..place.words],
                 team,
             };
-            // An observer stays on the caller's thread, so only the kernels go to the pool.
-            let outcome = if observed {
-                threads.install(|| step.kernel.run(io))
-            } else {
-                step.kernel.run(io)
-            };
+            let outcome = call(&*step.kernel, io);
             workspace.slots[place.slot] = output;
             outcome.map_err(|fault| Failure {
                 operation: step.operation,
@@ -101,6 +125,24 @@ impl Plan {
             show(index + 1, workspace);
         }
         Ok(())
+    }
+
+    /// As [`Self::run`], with the seconds each step took.
+    pub(crate) fn run_timed(
+        &self,
+        workspace: &mut Workspace,
+        inputs: &[&Tensor],
+        as_written: bool,
+        threads: &Threads,
+    ) -> Result<Vec<f64>, Failure> {
+        let mut times = Vec::with_capacity(self.steps.len());
+        self.run_with(workspace, inputs, as_written, threads, None, &mut |kernel, io| {
+            let start = std::time::Instant::now();
+            let outcome = kernel.run(io);
+            times.push(start.elapsed().as_secs_f64());
+            outcome
+        })?;
+        Ok(times)
     }
 
     /// A view's elements as a tensor.

@@ -3,47 +3,78 @@
 use serde::Serialize;
 
 /// How often the package's best choice is the reference's.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+///
+/// Every decision counts in [`Self::agree`] and [`Self::total`]. Those that differ where the reference itself leads by
+/// less than the package's number format can tell are counted apart: rounding the reference's own scores to that
+/// format might have made the same choice. Whether a decision is one of these depends on the reference's scores, not on
+/// how wrong the package is.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Agreement {
     /// Decisions on which both agree.
     pub agree: u64,
     /// Decisions in all.
     pub total: u64,
-    /// Over the decisions that differ, the most by which the reference prefers its own choice to the package's: a
-    /// small number against the scores says that the reference was undecided.
+    /// Decisions that differ where the reference prefers its choice to the package's by no more than
+    /// [`Self::resolution`] times the larger of the two scores.
+    pub undecided: u64,
+    /// One step of the package's number format, relative to a number's size.
+    pub resolution: f32,
+    /// Over the decisions that differ, the most by which the reference prefers its own choice to the package's.
     pub largest_lost_margin: f32,
 }
 
 impl Agreement {
-    /// Adds one decision. The package must choose an index whose reference score is the reference's highest; among
-    /// equal scores of its own the package chooses the first, as `argmax` does. A NaN is never right.
-    pub(super) fn add(&mut self, reference: &[f32], package: &[f32]) -> bool {
-        self.total += 1;
-        let (Some(wanted), Some(chosen)) = (argmax(reference), argmax(package)) else {
-            return false;
-        };
-        let margin = reference[wanted] - reference[chosen];
-        let agrees = margin == 0.0;
-        self.agree += u64::from(agrees);
-        if !agrees {
-            self.largest_lost_margin = self.largest_lost_margin.max(margin);
+    /// No decisions yet.
+    pub(super) const fn new(resolution: f32) -> Self {
+        Self {
+            agree: 0,
+            total: 0,
+            undecided: 0,
+            resolution,
+            largest_lost_margin: 0.0,
         }
-        agrees
     }
 
-    /// Adds one decision between names, of which a margin is not known.
-    pub(super) fn add_label(&mut self, agrees: bool) {
+    /// Adds one decision by scores; among equal scores of its own the package chooses the first, as `argmax` does.
+    pub(super) fn add(&mut self, reference: &[f32], package: &[f32]) {
+        self.add_choice(reference, argmax(package));
+    }
+
+    /// Adds one decision. The package must choose an index whose reference score is the reference's highest. No choice,
+    /// or one among scores with a NaN, is never right.
+    pub(super) fn add_choice(&mut self, reference: &[f32], chosen: Option<usize>) {
         self.total += 1;
-        self.agree += u64::from(agrees);
+        let Some(best) = argmax(reference).map(|best| reference[best]) else {
+            return;
+        };
+        let Some(score) = chosen.and_then(|chosen| reference.get(chosen).copied()) else {
+            return;
+        };
+        let margin = best - score;
+        if margin == 0.0 {
+            self.agree += 1;
+        } else {
+            self.largest_lost_margin = self.largest_lost_margin.max(margin);
+            self.undecided += u64::from(margin <= self.resolution * best.abs().max(score.abs()));
+        }
     }
 
     /// The share of decisions that agree; 1 when there were none.
-    #[allow(clippy::cast_precision_loss)] // counts of decisions
     pub fn ratio(&self) -> f64 {
+        self.share(self.agree)
+    }
+
+    /// The share of decisions that agree or on which the reference is undecided; 1 when there were none.
+    pub fn lenient_ratio(&self) -> f64 {
+        self.share(self.agree + self.undecided)
+    }
+
+    #[allow(clippy::cast_precision_loss)] // counts of decisions
+    fn share(&self, count: u64) -> f64 {
         if self.total == 0 {
             1.0
         } else {
-            self.agree as f64 / self.total as f64
+            count as f64 / self.total as f64
         }
     }
 }
@@ -61,31 +92,57 @@ pub(crate) fn argmax(values: &[f32]) -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn of(decisions: &[(&[f32], &[f32])]) -> Agreement {
+        let mut agreement = Agreement::new(1.0 / 1024.0);
+        for (reference, package) in decisions {
+            agreement.add(reference, package);
+        }
+        agreement
+    }
+
     #[test]
     fn the_same_choice_agrees_whatever_the_scores() {
-        let mut agreement = Agreement::default();
-        assert!(agreement.add(&[0.1, 0.9], &[5.0, 6.0]));
-        assert!(!agreement.add(&[0.1, 0.9], &[6.0, 5.0]));
-        assert!(!agreement.add(&[1.0, 1.5, 0.0], &[2.0, 1.0, 0.0]));
-        assert_eq!((agreement.agree, agreement.total), (1, 3));
+        let agreement = of(&[
+            (&[0.1, 0.9], &[5.0, 6.0]),
+            (&[0.1, 0.9], &[6.0, 5.0]),
+            (&[1.0, 1.5, 0.0], &[2.0, 1.0, 0.0]),
+        ]);
+        assert_eq!((agreement.agree, agreement.total, agreement.undecided), (1, 3, 0));
         assert_eq!(agreement.largest_lost_margin, 0.9 - 0.1);
         assert!((agreement.ratio() - 1.0 / 3.0).abs() < 1e-15);
     }
 
     #[test]
     fn a_tie_in_the_reference_may_be_broken_either_way_one_in_the_package_goes_to_the_first() {
-        let mut agreement = Agreement::default();
-        assert!(agreement.add(&[2.0, 2.0], &[0.0, 1.0]));
-        assert!(!agreement.add(&[1.0, 2.0], &[1.0, 1.0]));
-        assert!(agreement.add(&[2.0, 1.0], &[1.0, 1.0]));
+        assert_eq!(of(&[(&[2.0, 2.0], &[0.0, 1.0])]).agree, 1);
+        assert_eq!(of(&[(&[1.0, 2.0], &[1.0, 1.0])]).agree, 0);
+        assert_eq!(of(&[(&[2.0, 1.0], &[1.0, 1.0])]).agree, 1);
+    }
+
+    #[test]
+    fn undecided_is_what_the_reference_leads_by_not_how_wrong_the_package_is() {
+        // One step of fp16 at 8 is 1/128.
+        let narrow = of(&[(&[8.0, 8.0 + 1.0 / 128.0], &[9.0, -9.0])]);
+        assert_eq!((narrow.agree, narrow.undecided), (0, 1));
+        assert_eq!((narrow.ratio(), narrow.lenient_ratio()), (0.0, 1.0));
+        let wide = of(&[(&[8.0, 8.0 + 3.0 / 128.0], &[8.0, 7.999])]);
+        assert_eq!((wide.agree, wide.undecided, wide.lenient_ratio()), (0, 0, 0.0));
+        // Small scores have small steps.
+        assert_eq!(of(&[(&[0.0, 1.0 / 128.0], &[1.0, 0.0])]).undecided, 0);
     }
 
     #[test]
     fn nan_never_agrees() {
-        let mut agreement = Agreement::default();
-        assert!(!agreement.add(&[1.0, 2.0], &[f32::NAN, 1.0]));
-        assert!(!agreement.add(&[], &[]));
-        assert_eq!(agreement.ratio(), 0.0);
-        assert_eq!(Agreement::default().ratio(), 1.0);
+        let agreement = of(&[
+            (&[1.0, 2.0], &[f32::NAN, 1.0]),
+            (&[], &[]),
+            (&[f32::NAN, 1.0], &[0.0, 1.0]),
+        ]);
+        assert_eq!((agreement.agree, agreement.undecided, agreement.total), (0, 0, 3));
+        assert_eq!(Agreement::new(0.0).ratio(), 1.0);
+        let mut none = Agreement::new(1.0);
+        none.add_choice(&[1.0, 2.0], None);
+        none.add_choice(&[1.0, 2.0], Some(2));
+        assert_eq!((none.agree, none.undecided, none.total), (0, 0, 2));
     }
 }

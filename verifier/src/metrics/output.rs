@@ -100,13 +100,13 @@ impl OutputComparison {
         self.add_sentence(row);
     }
 
-    /// Adds one row of an output that is a label.
-    pub fn add_label(&mut self, input: &InputRow, reference: &str, package: &str) {
+    /// Adds one row of an output that is a label: the reference's scores, and which of them the label stands for.
+    pub fn add_label(&mut self, input: &InputRow, reference: &[f32], chosen: Option<usize>) {
         self.rows += 1;
         if input.tokens() == 0 {
             self.rows_without_tokens += 1;
         } else if let Some(top1) = &mut self.top1 {
-            top1.add_label(reference == package);
+            top1.add_choice(reference, chosen);
         }
     }
 
