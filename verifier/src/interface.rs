@@ -24,6 +24,8 @@ pub(crate) struct Subject {
     inputs: Vec<(String, DataType)>,
     /// Outputs in declared order.
     pub(crate) outputs: Vec<(String, Form)>,
+    /// How finely its values are held.
+    pub(crate) precision: Precision,
     /// Rows per execution.
     pub(crate) batch: usize,
     /// Positions per row.
@@ -132,6 +134,7 @@ impl Subject {
             executable,
             inputs,
             outputs,
+            precision: precision(&package.model.program, function),
             batch,
             length,
         })
@@ -326,7 +329,7 @@ pub(crate) fn function_name(package: &Package, asked: Option<&str>) -> Result<St
 }
 
 /// How finely the values of a function are held, by the types it declares.
-pub(crate) fn precision(program: &Program, function: &str) -> Precision {
+fn precision(program: &Program, function: &str) -> Precision {
     let operations = program
         .functions
         .get(function)

@@ -62,6 +62,17 @@ pub enum Precision {
     Compressed,
 }
 
+impl Precision {
+    /// One step of the values' number format, relative to a number's size. Compressed weights are computed with in
+    /// half precision.
+    pub const fn step(self) -> f32 {
+        match self {
+            Self::Fp32 => f32::EPSILON,
+            Self::Fp16 | Self::Compressed => 1.0 / 1024.0,
+        }
+    }
+}
+
 /// The reference.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ReferenceReport {

@@ -168,10 +168,12 @@ fn worst(f: &mut fmt::Formatter<'_>, output: &OutputReport) -> fmt::Result {
     if let Some(top1) = output.errors.top1.filter(|top1| top1.agree < top1.total) {
         writeln!(
             f,
-            "{}: {} of {} best scores differ; the reference preferred its own by {:e} at most",
+            "{}: {} of {} best scores differ, {} of them closer in the reference than the format's step; \
+             the reference preferred its own by {:e} at most",
             output.package,
             top1.total - top1.agree,
             top1.total,
+            top1.undecided,
             top1.largest_lost_margin
         )?;
     }

@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn judged(reference: &[f32], package: &[f32], overrides: ThresholdOverrides) -> Verdict {
-        let mut comparison = OutputComparison::new(OutputKind::Logits, &[reference.len()]);
+        let mut comparison = OutputComparison::new(OutputKind::Logits, &[reference.len()], 0.0);
         comparison.add_row(0, &row(), reference, package);
         let output = OutputReport {
             package: "logits".into(),

@@ -119,7 +119,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Verify
     )?;
     let outputs = compare(&subject, &*reference, &inputs, &request.pairs, progress)?;
     let probes = probes::probe(&subject, &inputs)?;
-    let precision = interface::precision(&package.model.program, &function);
+    let precision = subject.precision;
     let thresholds = request.thresholds.over(Thresholds::for_precision(precision));
     Ok(VerifyReport {
         schema: SCHEMA,
@@ -319,11 +319,12 @@ fn compare(
                     }
                     (Produced::Labels(labels), Form::Label(classes)) => {
                         let names = reference.labels().unwrap_or(classes);
-                        let best = crate::metrics::argmax(wanted).and_then(|best| names.get(best));
-                        let best = best.ok_or_else(|| class_mismatch(subject, name, reference, classes))?;
-                        pairing
-                            .comparison
-                            .add_label(row, best, labels.get(index).map_or("", String::as_str));
+                        if names.len() != wanted.len() {
+                            return Err(class_mismatch(subject, name, reference, classes));
+                        }
+                        let label = labels.get(index);
+                        let chosen = names.iter().position(|name| Some(name) == label);
+                        pairing.comparison.add_label(row, wanted, chosen);
                     }
                     (Produced::Array(tensor), _) => {
                         pairing.comparison.add_row(at, row, wanted, tensor.row(index));
@@ -421,7 +422,7 @@ fn pair_up(
             reference: counterpart.name.clone(),
             paired_by,
             row_shape: counterpart.row_shape.clone(),
-            comparison: OutputComparison::new(kind, &counterpart.row_shape),
+            comparison: OutputComparison::new(kind, &counterpart.row_shape, subject.precision.step()),
         })
     });
     pairings.collect()

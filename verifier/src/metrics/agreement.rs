@@ -60,27 +60,18 @@ impl Agreement {
     }
 
     /// The share of decisions that agree; 1 when there were none.
-    pub fn ratio(&self) -> f64 {
-        self.share(self.agree)
-    }
-
-    /// The share of decisions that agree or on which the reference is undecided; 1 when there were none.
-    pub fn lenient_ratio(&self) -> f64 {
-        self.share(self.agree + self.undecided)
-    }
-
     #[allow(clippy::cast_precision_loss)] // counts of decisions
-    fn share(&self, count: u64) -> f64 {
+    pub fn ratio(&self) -> f64 {
         if self.total == 0 {
             1.0
         } else {
-            count as f64 / self.total as f64
+            self.agree as f64 / self.total as f64
         }
     }
 }
 
 /// The first index of the largest value; `None` when there is none or one is NaN.
-pub(crate) fn argmax(values: &[f32]) -> Option<usize> {
+fn argmax(values: &[f32]) -> Option<usize> {
     if values.iter().any(|value| value.is_nan()) {
         return None;
     }
@@ -124,9 +115,8 @@ mod tests {
         // One step of fp16 at 8 is 1/128.
         let narrow = of(&[(&[8.0, 8.0 + 1.0 / 128.0], &[9.0, -9.0])]);
         assert_eq!((narrow.agree, narrow.undecided), (0, 1));
-        assert_eq!((narrow.ratio(), narrow.lenient_ratio()), (0.0, 1.0));
         let wide = of(&[(&[8.0, 8.0 + 3.0 / 128.0], &[8.0, 7.999])]);
-        assert_eq!((wide.agree, wide.undecided, wide.lenient_ratio()), (0, 0, 0.0));
+        assert_eq!((wide.agree, wide.undecided), (0, 0));
         // Small scores have small steps.
         assert_eq!(of(&[(&[0.0, 1.0 / 128.0], &[1.0, 0.0])]).undecided, 0);
     }

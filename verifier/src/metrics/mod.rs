@@ -28,7 +28,6 @@ mod neighbours;
 mod output;
 
 pub use agreement::Agreement;
-pub(crate) use agreement::argmax;
 pub use elements::ElementErrors;
 pub use neighbours::{MOST_ROWS, neighbour_overlap};
 pub use output::OutputComparison;

@@ -49,8 +49,9 @@ struct Row<'a> {
 }
 
 impl OutputComparison {
-    /// Nothing compared yet. Top-1 is counted for scores of more than one class, neighbours for embeddings.
-    pub fn new(kind: OutputKind, row_shape: &[usize]) -> Self {
+    /// Nothing compared yet. Top-1 is counted for scores of more than one class, neighbours for embeddings;
+    /// `resolution` is one step of the package's number format, relative to a number's size.
+    pub fn new(kind: OutputKind, row_shape: &[usize], resolution: f32) -> Self {
         let classes = row_shape.last().copied().unwrap_or(0);
         let scores = !matches!(kind, OutputKind::TokenVectors | OutputKind::Vector);
         Self {
@@ -58,7 +59,7 @@ impl OutputComparison {
             errors: ElementErrors::default(),
             largest_relative: 0.0,
             cosines: Cosines::default(),
-            top1: (scores && (classes > 1 || kind == OutputKind::Label)).then(Agreement::default),
+            top1: (scores && (classes > 1 || kind == OutputKind::Label)).then(|| Agreement::new(resolution)),
             sentences: (!scores).then(Sentences::default),
             nonfinite: [0; 2],
             rows: 0,
@@ -254,6 +255,8 @@ impl Sentences {
 mod tests {
     use super::*;
 
+    const STEP: f32 = 1.0 / 1024.0;
+
     fn row(mask: &[i32]) -> InputRow {
         InputRow {
             input_ids: vec![0; mask.len()],
@@ -265,7 +268,7 @@ mod tests {
 
     #[test]
     fn padded_positions_are_not_compared_but_must_be_finite() {
-        let mut output = OutputComparison::new(OutputKind::TokenVectors, &[3, 2]);
+        let mut output = OutputComparison::new(OutputKind::TokenVectors, &[3, 2], STEP);
         output.add_row(
             4,
             &row(&[1, 0, 1]),
@@ -295,7 +298,7 @@ mod tests {
 
     #[test]
     fn rows_without_tokens_have_no_right_answer_but_must_be_finite() {
-        let mut output = OutputComparison::new(OutputKind::Logits, &[2]);
+        let mut output = OutputComparison::new(OutputKind::Logits, &[2], STEP);
         output.add_row(0, &row(&[0, 0]), &[1.0, 2.0], &[5.0, f32::INFINITY]);
         let report = output.report();
         assert_eq!(
@@ -312,7 +315,7 @@ mod tests {
 
     #[test]
     fn span_answers_are_chosen_among_tokens() {
-        let mut output = OutputComparison::new(OutputKind::SpanLogits, &[4]);
+        let mut output = OutputComparison::new(OutputKind::SpanLogits, &[4], STEP);
         // The padded position 3 has the package's best score and does not count.
         output.add_row(
             0,
@@ -335,7 +338,7 @@ mod tests {
 
     #[test]
     fn tokens_vote_one_by_one() {
-        let mut output = OutputComparison::new(OutputKind::TokenLogits, &[3, 2]);
+        let mut output = OutputComparison::new(OutputKind::TokenLogits, &[3, 2], STEP);
         output.add_row(
             0,
             &row(&[1, 1, 0]),
@@ -349,12 +352,12 @@ mod tests {
     #[test]
     fn one_score_has_no_top_1_and_embeddings_have_neighbours() {
         assert!(
-            OutputComparison::new(OutputKind::Logits, &[1])
+            OutputComparison::new(OutputKind::Logits, &[1], STEP)
                 .report()
                 .top1
                 .is_none()
         );
-        let mut output = OutputComparison::new(OutputKind::Vector, &[2]);
+        let mut output = OutputComparison::new(OutputKind::Vector, &[2], STEP);
         for (index, vector) in [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]].iter().enumerate() {
             output.add_row(index, &row(&[1]), vector, vector);
         }
@@ -368,7 +371,7 @@ mod tests {
 
     #[test]
     fn token_vectors_are_pooled_for_sentences() {
-        let mut output = OutputComparison::new(OutputKind::TokenVectors, &[2, 2]);
+        let mut output = OutputComparison::new(OutputKind::TokenVectors, &[2, 2], STEP);
         // Means (1, 1) and (1, 0): cosine 1/√2, while each token's is lower or 1.
         output.add_row(0, &row(&[1, 1]), &[2.0, 0.0, 0.0, 2.0], &[2.0, 0.0, 0.0, 0.0]);
         let sentence = output.report().sentence.unwrap();
