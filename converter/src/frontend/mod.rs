@@ -1,5 +1,7 @@
 //! Reads a source into a graph; never runs it.
 
+pub mod aten;
+
 mod bert;
 mod config;
 mod heads;
