@@ -171,17 +171,17 @@ fn packed_attention_interleaves_rows_before_and_columns_after() {
     let (layout, scale, weights) = weights_after(AttentionForm::Packed);
     assert_eq!((layout, scale), (AttentionLayout::Packed, 1.0));
     let root = (1.0f64 / 3.0f64.sqrt()) as f32;
-    for row in 0..6 {
-        for column in 0..6 {
+    for (row, from_row) in ORDER.into_iter().enumerate() {
+        for (column, from_column) in ORDER.into_iter().enumerate() {
             let at = row * 6 + column;
             assert_eq!(
                 weights[0][at],
-                (ORDER[row] * 6 + column) as f32 * root,
+                (from_row * 6 + column) as f32 * root,
                 "query, scaled"
             );
-            assert_eq!(weights[1][at], (ORDER[row] * 6 + column) as f32, "key");
-            assert_eq!(weights[2][at], (ORDER[row] * 6 + column) as f32, "value");
-            assert_eq!(weights[3][at], (row * 6 + ORDER[column]) as f32, "output");
+            assert_eq!(weights[1][at], (from_row * 6 + column) as f32, "key");
+            assert_eq!(weights[2][at], (from_row * 6 + column) as f32, "value");
+            assert_eq!(weights[3][at], (row * 6 + from_column) as f32, "output");
         }
     }
 }
