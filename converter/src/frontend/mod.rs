@@ -1,6 +1,7 @@
 //! Reads a source into a graph; never runs it.
 
 pub mod aten;
+pub mod torchscript;
 
 mod bert;
 mod config;

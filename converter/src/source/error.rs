@@ -25,6 +25,15 @@ pub enum Place {
         /// Byte offset from the start of the entry's data.
         offset: Option<u64>,
     },
+    /// A place in an archive's source text.
+    Text {
+        /// Name of the entry.
+        entry: String,
+        /// Line, from 1.
+        line: u32,
+        /// Column, from 1.
+        column: u32,
+    },
 }
 
 impl fmt::Display for Place {
@@ -40,6 +49,9 @@ impl fmt::Display for Place {
                 offset: Some(offset),
             } => {
                 write!(f, ", entry `{}`, byte {offset}", shortened(name))
+            }
+            Self::Text { entry, line, column } => {
+                write!(f, ", {}:{line}:{column}", shortened(entry))
             }
         }
     }

@@ -29,3 +29,4 @@ pub use file::SourceFile;
 pub use lazy::{LazyTensor, Overflow};
 pub use sentence::{DenseActivation, DenseModule, Pooling, PoolingMode, SentenceModules, SentenceStep};
 pub use tensor_set::{TensorSet, TensorSlice};
+pub use torch::{Attribute, ObjectId, ScriptArchive};

@@ -22,6 +22,10 @@ use fields::Fields;
 /// Largest central directory read: a million entries of ordinary names.
 const MOST_DIRECTORY: u64 = 64 << 20;
 
+/// Compression methods (4.4.5): none, deflate.
+const STORED: u16 = 0;
+const DEFLATED: u16 = 8;
+
 /// One entry, its place in the file checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
@@ -103,6 +107,76 @@ impl Archive {
     /// # Errors
     /// When there is no such entry, or it is compressed or encrypted.
     pub fn stored(&self, name: &str) -> Result<Range<u64>, SourceError> {
+        let entry = self.found(name)?;
+        if entry.method != STORED {
+            let reason = format!(
+                "is compressed (method {}), PyTorch stores tensors as they are; load the file in PyTorch and save \
+                 it again",
+                entry.method
+            );
+            let place = Place::Entry {
+                name: name.into(),
+                offset: None,
+            };
+            return Err(SourceError::unsupported(self.file.path(), place, reason));
+        }
+        Ok(entry.range.clone())
+    }
+
+    /// The contents of a small entry, decompressed.
+    ///
+    /// # Errors
+    /// When there is no such entry, it is encrypted or compressed with anything but deflate, is larger than `most`
+    /// or does not match its checksum.
+    pub fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, SourceError> {
+        let entry = self.found(name)?;
+        let packed = entry.range.end - entry.range.start;
+        let mut bytes = self.file.read_vec(entry.range.start, packed, most)?;
+        let fail = |reason: String| {
+            let place = Place::Entry {
+                name: name.into(),
+                offset: None,
+            };
+            SourceError::malformed(self.file.path(), place, reason)
+        };
+        match entry.method {
+            STORED => {}
+            DEFLATED => {
+                let size = usize::try_from(entry.size.min(most)).unwrap_or(usize::MAX);
+                if entry.size > most {
+                    return Err(fail(format!(
+                        "{} bytes are more than the {most} this may take",
+                        entry.size
+                    )));
+                }
+                bytes = miniz_oxide::inflate::decompress_to_vec_with_limit(&bytes, size)
+                    .map_err(|error| fail(format!("can't be decompressed: {error}")))?;
+                if bytes.len() != size {
+                    return Err(fail(format!(
+                        "decompresses to {} bytes, not the {size} the directory says",
+                        bytes.len()
+                    )));
+                }
+            }
+            method => {
+                let reason = format!("is compressed with method {method}, which PyTorch does not write");
+                let place = Place::Entry {
+                    name: name.into(),
+                    offset: None,
+                };
+                return Err(SourceError::unsupported(self.file.path(), place, reason));
+            }
+        }
+        if entry.crc32 != 0 && crc32fast::hash(&bytes) != entry.crc32 {
+            return Err(fail(
+                "does not match its checksum; the file is damaged, download it again".into(),
+            ));
+        }
+        Ok(bytes)
+    }
+
+    /// The entry, unless it is missing or encrypted.
+    fn found(&self, name: &str) -> Result<&Entry, SourceError> {
         let place = Place::Entry {
             name: name.into(),
             offset: None,
@@ -118,34 +192,7 @@ impl Archive {
                 "is encrypted; decrypt the archive first",
             ));
         }
-        if entry.method != 0 {
-            let reason = format!(
-                "is compressed (method {}), PyTorch stores tensors as they are; load the file in PyTorch and save \
-                 it again",
-                entry.method
-            );
-            return Err(SourceError::unsupported(path, place, reason));
-        }
-        Ok(entry.range.clone())
-    }
-
-    /// The contents of a small stored entry.
-    ///
-    /// # Errors
-    /// As [`Self::stored`]; when it is larger than `most` or does not match its checksum.
-    pub fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, SourceError> {
-        let range = self.stored(name)?;
-        let bytes = self.file.read_vec(range.start, range.end - range.start, most)?;
-        let wanted = self.entries.get(name).map_or(0, |entry| entry.crc32);
-        if wanted != 0 && crc32fast::hash(&bytes) != wanted {
-            let place = Place::Entry {
-                name: name.into(),
-                offset: None,
-            };
-            let reason = "does not match its checksum; the file is damaged, download it again";
-            return Err(SourceError::malformed(self.file.path(), place, reason));
-        }
-        Ok(bytes)
+        Ok(entry)
     }
 }
 

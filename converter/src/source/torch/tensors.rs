@@ -1,30 +1,15 @@
-//! `pytorch_model.bin`: a state dict as `torch.save` writes it, a zip archive with a pickle that names tensors and
-//! one stored entry per storage.
-//!
-//! Layout as in `torch/serialization.py` (`_save`) and `torch/_utils.py` (`_rebuild_tensor_v2`, `_v3`,
-//! `_rebuild_parameter`): a tensor is a call with (storage, element offset, size, stride, …); a storage is the
-//! persistent id `("storage", class, key, location, elements)`, its bytes the entry `data/<key>`.
+//! Tensors as PyTorch's pickles tell them: a call that rebuilds one from a storage, and where that storage lies.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::dtype::StoredType;
-use super::error::{Place, SourceError, shortened};
-use super::file::SourceFile;
-use super::pickle::{Id, Node, Pickle, PickleErrorKind};
-use super::tensor_set::{TensorSlice, byte_len};
-use super::zip::Archive;
+use super::super::dtype::StoredType;
+use super::super::error::{Place, SourceError, shortened};
+use super::super::pickle::{Id, Node, Pickle, PickleErrorKind};
+use super::super::tensor_set::{TensorSlice, byte_len};
+use super::super::zip::Archive;
 
-/// Largest `data.pkl` read.
+/// Largest pickle read.
 const MOST_PICKLE_BYTES: u64 = 16 << 20;
-
-/// Largest `byteorder` entry read; it says `little` or `big`.
-const MOST_BYTE_ORDER_BYTES: u64 = 16;
-
-/// How torch.save's format before version 1.6 starts: a pickled magic number (`torch.serialization.MAGIC_NUMBER`).
-const LEGACY_MAGIC: [u8; 14] = [
-    0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19,
-];
 
 /// What a typed storage's class says of its elements.
 const STORAGE_CLASSES: [(&str, StoredType); 10] = [
@@ -59,8 +44,8 @@ const DTYPES: [(&str, StoredType); 15] = [
     ("float8_e5m2", StoredType::F8E5M2),
 ];
 
-/// Everything a state dict needs to name; nothing of it is imported.
-fn allowed(module: &str, name: &str) -> bool {
+/// Everything tensors need to name; nothing of it is imported.
+pub(super) fn allowed(module: &str, name: &str) -> bool {
     match module {
         "collections" => name == "OrderedDict",
         "torch._utils" => {
@@ -89,105 +74,35 @@ fn dtype_named(name: &str) -> Option<StoredType> {
         .map(|(_, dtype)| *dtype)
 }
 
-/// The tensors of a state dict, in the order saved, and the names of top-level values that are not tensors.
-#[derive(Clone, Debug, Default)]
-pub struct StateDict {
-    /// Tensors.
-    pub tensors: Vec<TensorSlice>,
-    /// Names of everything else.
-    pub others: Vec<String>,
-}
-
-/// Reads a state dict; tensor bytes stay where they are.
-///
-/// # Errors
-/// When the file is not such an archive, its pickle names anything but tensors, or a tensor does not lie in its
-/// storage.
-pub fn read(file: &Arc<SourceFile>) -> Result<StateDict, SourceError> {
-    refuse_other_formats(file)?;
-    let archive = Archive::open(file.clone())?;
-    let folder = folder(&archive)?;
-    let order_entry = format!("{folder}/byteorder");
-    if archive.get(&order_entry).is_some() {
-        let order = archive.read(&order_entry, MOST_BYTE_ORDER_BYTES)?;
-        if order != b"little" {
-            let place = Place::Entry {
-                name: order_entry,
-                offset: None,
-            };
-            let reason = "tensors are big-endian; load the file in PyTorch and save it as model.safetensors";
-            return Err(SourceError::unsupported(file.path(), place, reason));
-        }
-    }
-    let entry = format!("{folder}/data.pkl");
-    let bytes = archive.read(&entry, MOST_PICKLE_BYTES)?;
-    let pickle = Pickle::read(&bytes, &allowed).map_err(|error| {
-        let place = Place::Entry {
-            name: entry.clone(),
-            offset: Some(error.offset),
-        };
-        match error.kind {
-            PickleErrorKind::ForbiddenGlobal(global) => SourceError::ForbiddenGlobal {
-                file: file.path().into(),
-                place,
-                global,
-            },
-            kind => SourceError::malformed(file.path(), place, kind.to_string()),
-        }
-    })?;
-    let reader = Reader {
-        archive: &archive,
-        folder,
-        entry,
-        pickle: &pickle,
+/// Reads the pickle of one entry, naming nothing but what `allowed` lets it.
+pub(super) fn read_pickle(
+    archive: &Archive,
+    entry: &str,
+    allowed: &dyn Fn(&str, &str) -> bool,
+) -> Result<Pickle, SourceError> {
+    let file = archive.file();
+    let bytes = archive.read(entry, MOST_PICKLE_BYTES)?;
+    let place = |offset| Place::Entry {
+        name: entry.to_owned(),
+        offset: Some(offset),
     };
+    let pickle = Pickle::read(&bytes, allowed).map_err(|error| match error.kind {
+        PickleErrorKind::ForbiddenGlobal(global) => SourceError::ForbiddenGlobal {
+            file: file.path().into(),
+            place: place(error.offset),
+            global,
+        },
+        kind => SourceError::malformed(file.path(), place(error.offset), kind.to_string()),
+    })?;
     if pickle.consumed() != bytes.len() {
-        return Err(reader.fail_at(pickle.consumed() as u64, "there is more after the pickle's end"));
+        let reason = "there is more after the pickle's end";
+        return Err(SourceError::malformed(
+            file.path(),
+            place(pickle.consumed() as u64),
+            reason,
+        ));
     }
-    reader.state_dict(pickle.root())
-}
-
-/// Formats that share the file name and have an answer of their own.
-fn refuse_other_formats(file: &SourceFile) -> Result<(), SourceError> {
-    let mut start = [0; LEGACY_MAGIC.len()];
-    let len = start.len().min(usize::try_from(file.len()).unwrap_or(usize::MAX));
-    let start = &mut start[..len];
-    file.read_exact_at(start, 0)
-        .map_err(|error| SourceError::io(file.path(), error))?;
-    let reason = if *start == LEGACY_MAGIC {
-        "is in torch.save's format from before PyTorch 1.6; load it in PyTorch and save it again, best as \
-         model.safetensors"
-    } else if start.starts_with(b"version https:") {
-        "is a Git LFS pointer, not the file itself; run `git lfs pull`"
-    } else {
-        return Ok(());
-    };
-    Err(SourceError::unsupported(file.path(), Place::Offset(0), reason))
-}
-
-/// The folder everything lies in: the one whose `data.pkl` there is.
-fn folder(archive: &Archive) -> Result<String, SourceError> {
-    let mut folders = archive
-        .entries()
-        .filter_map(|(name, _)| name.strip_suffix("/data.pkl"))
-        .filter(|folder| !folder.contains('/'));
-    let path = archive.file().path();
-    let folder = folders.next().ok_or_else(|| {
-        SourceError::malformed(
-            path,
-            Place::Whole,
-            "is a zip archive without data.pkl, not one of torch.save's",
-        )
-    })?;
-    if let Some(other) = folders.next() {
-        let reason = format!("holds two pickles, `{folder}/data.pkl` and `{other}/data.pkl`");
-        return Err(SourceError::malformed(path, Place::Whole, reason));
-    }
-    if archive.get(&format!("{folder}/constants.pkl")).is_some() {
-        let reason = "is a TorchScript archive, not a state dict; save model.state_dict() instead";
-        return Err(SourceError::unsupported(path, Place::Whole, reason));
-    }
-    Ok(folder.to_owned())
+    Ok(pickle)
 }
 
 /// A storage: the element type where its class says one, and where its bytes lie.
@@ -196,56 +111,19 @@ struct Storage {
     range: Range<u64>,
 }
 
-struct Reader<'a> {
-    archive: &'a Archive,
-    folder: String,
-    entry: String,
-    pickle: &'a Pickle,
+/// Reads tensors out of one pickle of an archive.
+pub(super) struct TensorReader<'a> {
+    pub(super) archive: &'a Archive,
+    /// Folder the storages lie in: `model/data`.
+    pub(super) storages: String,
+    /// Entry the pickle was read from.
+    pub(super) entry: String,
+    pub(super) pickle: &'a Pickle,
 }
 
-impl Reader<'_> {
-    fn state_dict(&self, root: Id) -> Result<StateDict, SourceError> {
-        let items = self.items(root).ok_or_else(|| {
-            let kind = self.pickle.kind(root);
-            self.fail(
-                root,
-                &format!("the pickle holds {kind}, not a state dict; save model.state_dict()"),
-            )
-        })?;
-        let mut found = StateDict::default();
-        for (key, value) in items {
-            let name = self.pickle.text(*key).ok_or_else(|| {
-                self.fail(
-                    *key,
-                    &format!(
-                        "a name in the state dict is {}, not a str",
-                        self.pickle.kind(*key)
-                    ),
-                )
-            })?;
-            match self.tensor(name, *value)? {
-                Some(slice) => found.tensors.push(slice),
-                None => found.others.push(name.to_owned()),
-            }
-        }
-        if found.tensors.is_empty() {
-            let names: Vec<String> = found.others.iter().take(8).map(|name| shortened(name)).collect();
-            let reason = if names.is_empty() {
-                "the state dict is empty".to_owned()
-            } else {
-                format!(
-                    "there are no tensors at the top level, only {}; a training checkpoint? \
-                     save model.state_dict() on its own",
-                    names.join(", ")
-                )
-            };
-            return Err(self.fail(root, &reason));
-        }
-        Ok(found)
-    }
-
+impl TensorReader<'_> {
     /// The items of a dict or an OrderedDict.
-    fn items(&self, id: Id) -> Option<&[(Id, Id)]> {
+    pub(super) fn items(&self, id: Id) -> Option<&[(Id, Id)]> {
         match self.pickle.node(id) {
             Node::Dict(items) => Some(items),
             Node::Object(object) => {
@@ -257,7 +135,7 @@ impl Reader<'_> {
     }
 
     /// The tensor a value stands for; `None` when it stands for something else.
-    fn tensor(&self, name: &str, value: Id) -> Result<Option<TensorSlice>, SourceError> {
+    pub(super) fn tensor(&self, name: &str, value: Id) -> Result<Option<TensorSlice>, SourceError> {
         let mut id = value;
         // A parameter is a tensor with a flag; nobody wraps one in another.
         if let Some((global, arguments, _)) = self.pickle.call(id)
@@ -355,12 +233,12 @@ impl Reader<'_> {
             ("torch", name) if class_dtype(name).is_some() => class_dtype(name),
             _ => return Err(fail(&format!("has `{class}` for a class"))),
         };
-        let range = self.archive.stored(&format!("{}/data/{key}", self.folder))?;
+        let range = self.archive.stored(&format!("{}/{key}", self.storages))?;
         let bytes = count.checked_mul(dtype.map_or(1, StoredType::size));
         if bytes != Some(range.end - range.start) {
             let reason = format!(
-                "claims {count} elements, but entry `{}/data/{}` has {} bytes",
-                self.folder,
+                "claims {count} elements, but entry `{}/{}` has {} bytes",
+                self.storages,
                 shortened(key),
                 range.end - range.start
             );
@@ -389,16 +267,9 @@ impl Reader<'_> {
         }
     }
 
-    fn fail(&self, id: Id, reason: &str) -> SourceError {
-        self.fail_at(self.pickle.offset(id), reason)
-    }
-
-    fn fail_at(&self, offset: u64, reason: &str) -> SourceError {
-        let place = Place::Entry {
-            name: self.entry.clone(),
-            offset: Some(offset),
-        };
-        SourceError::malformed(self.archive.file().path(), place, reason)
+    /// An error about a value of the pickle.
+    pub(super) fn fail(&self, id: Id, reason: &str) -> SourceError {
+        SourceError::malformed(self.archive.file().path(), self.place(id), reason)
     }
 }
 
