@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use corer_mil::{Function, Program, Value, ValueType};
-use corer_proto::{ArrayType, Description, Feature, FeatureType, LabelType, Metadata, Model};
+use corer_mil::{Function, Opset, Program, Value, ValueType};
+use corer_proto::{
+    ArrayType, Description, Feature, FeatureType, Flexibility, FunctionDescription, LabelType, Metadata,
+    Model,
+};
 
 use crate::error::ConvertError;
 use crate::lower::Classifier;
+use crate::shapes::{Extent, Shape, Shapes};
 
 /// What callers see of each input and output, by name.
 const MEANINGS: &[(&str, &str)] = &[
@@ -27,42 +31,43 @@ const MEANINGS: &[(&str, &str)] = &[
     ("sentence_embedding", "One vector per text (batch, channels)"),
 ];
 
-/// Assembles a model of one function called `main`.
+/// Assembles a model of one function called `main`, or of several functions of fixed shapes.
 ///
 /// # Errors
-/// When an output has a type a feature can't have.
+/// When an input or output has a type a feature can't have, or the target takes no such shapes.
 pub(crate) fn model(
-    function: Function,
+    functions: Vec<(String, Function)>,
+    shapes: &Shapes,
     classifier: Option<&Classifier>,
     metadata: Metadata,
 ) -> Result<Model, ConvertError> {
-    let opset = function.opset;
-    let types: BTreeMap<&str, &ValueType> = function
-        .body()
-        .into_iter()
-        .flat_map(|block| &block.operations)
-        .flat_map(|operation| &operation.outputs)
-        .map(|output| (output.name.as_str(), &output.ty))
-        .collect();
     let mut description = Description {
         metadata,
         ..Description::default()
     };
-    for input in &function.inputs {
-        description.inputs.push(feature(&input.name, &input.ty)?);
+    let mut opset = Opset::CoreMl5;
+    for (name, function) in &functions {
+        opset = opset.max(function.opset);
+        let described = FunctionDescription {
+            name: name.clone(),
+            inputs: inputs(function, shapes)?,
+            outputs: outputs(function)?,
+            states: Vec::new(),
+            predicted_feature: classifier.map(|classifier| classifier.label.clone()),
+            predicted_probabilities: classifier.map(|classifier| format!("{}_probs", classifier.label)),
+        };
+        if let Shapes::Functions { .. } = shapes {
+            description.functions.push(described);
+        } else {
+            description.inputs = described.inputs;
+            description.outputs = described.outputs;
+            description.predicted_feature = described.predicted_feature;
+            description.predicted_probabilities = described.predicted_probabilities;
+        }
     }
-    for name in function.body().into_iter().flat_map(|block| &block.outputs) {
-        let ty = types
-            .get(name.as_str())
-            .ok_or_else(|| unknown(name, "was never written"))?;
-        description.outputs.push(feature(name, ty)?);
-    }
-    if let Some(classifier) = classifier {
-        description.predicted_feature = Some(classifier.label.clone());
-        description.predicted_probabilities = Some(format!("{}_probs", classifier.label));
-    }
+    description.default_function = shapes.default_function().map(str::to_owned);
     let program = Program {
-        functions: BTreeMap::from([("main".to_owned(), function)]),
+        functions: functions.into_iter().collect(),
         attributes: BTreeMap::<String, Value>::new(),
     };
     Ok(Model {
@@ -72,15 +77,83 @@ pub(crate) fn model(
     })
 }
 
-fn feature(name: &str, ty: &ValueType) -> Result<Feature, ConvertError> {
+/// The inputs with the shapes each takes.
+fn inputs(function: &Function, shapes: &Shapes) -> Result<Vec<Feature>, ConvertError> {
+    if let Shapes::Enumerated { .. } = shapes
+        && function.inputs.len() > 1
+        && function.opset < Opset::CoreMl8
+    {
+        let names: Vec<_> = function.inputs.iter().map(|input| input.name.as_str()).collect();
+        return Err(ConvertError::Request {
+            flag: "--sequence-length",
+            reason: format!(
+                "below ios18 only one input may enumerate shapes, and this model takes {} ({}); give --target ios18, \
+                 a range as in {}..{}, or make a package for each length",
+                names.len(),
+                names.join(", "),
+                shapes.extent().tokens.least,
+                shapes.extent().tokens.most,
+            ),
+        });
+    }
+    let features = function.inputs.iter().map(|input| {
+        let tensor = input.ty.as_tensor();
+        let dtype = tensor.and_then(|tensor| ArrayType::from_data_type(tensor.dtype));
+        let dtype = dtype.ok_or_else(|| unknown(&input.name, &format!("{} can't be a feature", input.ty)))?;
+        let sized = |shape: Shape| vec![shape.batch, shape.tokens];
+        let range = |extent: Extent| (extent.least, Some(extent.most));
+        let default = match tensor.and_then(|tensor| tensor.known_shape()) {
+            Some(shape) => shape,
+            None => sized(shapes.default_shape()),
+        };
+        let flexibility = match shapes {
+            Shapes::Fixed(_) | Shapes::Functions { .. } => Flexibility::Fixed,
+            Shapes::Enumerated { shapes } => {
+                let mut all: Vec<_> = shapes.iter().copied().map(sized).collect();
+                // The default comes first.
+                all.sort_by_key(|shape| *shape != default);
+                Flexibility::Enumerated(all)
+            }
+            Shapes::Range(shape) => Flexibility::Range(vec![range(shape.batch), range(shape.tokens)]),
+        };
+        let mut feature = Feature::multi_array(&input.name, dtype, default);
+        if let FeatureType::MultiArray {
+            flexibility: slot, ..
+        } = &mut feature.ty
+        {
+            *slot = flexibility;
+        }
+        Ok(described(feature))
+    });
+    features.collect()
+}
+
+/// The outputs; one whose shape follows from the input's is described without.
+fn outputs(function: &Function) -> Result<Vec<Feature>, ConvertError> {
+    let types: BTreeMap<&str, &ValueType> = function
+        .body()
+        .into_iter()
+        .flat_map(|block| &block.operations)
+        .flat_map(|operation| &operation.outputs)
+        .map(|output| (output.name.as_str(), &output.ty))
+        .collect();
+    let names = function.body().into_iter().flat_map(|block| &block.outputs);
+    let features = names.map(|name| {
+        let ty = types
+            .get(name.as_str())
+            .ok_or_else(|| unknown(name, "was never written"))?;
+        output(name, ty)
+    });
+    features.collect()
+}
+
+fn output(name: &str, ty: &ValueType) -> Result<Feature, ConvertError> {
     let ty = match ty {
         ValueType::Tensor(tensor) if tensor.dtype == corer_mil::DataType::String => FeatureType::String,
         ValueType::Tensor(tensor) => {
             let dtype = ArrayType::from_data_type(tensor.dtype)
                 .ok_or_else(|| unknown(name, &format!("{} is no multi-array type", tensor.dtype)))?;
-            let shape = tensor
-                .known_shape()
-                .ok_or_else(|| unknown(name, "has no fixed shape"))?;
+            let shape = tensor.known_shape().unwrap_or_default();
             return Ok(described(Feature::multi_array(name, dtype, shape)));
         }
         ValueType::Dictionary(..) => FeatureType::Dictionary {

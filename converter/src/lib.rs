@@ -10,6 +10,7 @@ pub mod graph;
 pub mod lower;
 pub mod passes;
 pub mod request;
+pub mod shapes;
 pub mod source;
 
 mod describe;
@@ -21,9 +22,10 @@ use corer_proto::{Metadata, Model};
 
 pub use error::{ConvertError, TensorMismatch};
 pub use passes::PassReport;
-pub use request::{AttentionForm, Layout, Precision, Request, Task};
+pub use request::{AttentionForm, Buckets, Layout, Precision, Request, Task};
 
-use lower::{Classifier, Settings};
+use lower::{Classifier, Settings, Weights};
+use shapes::{InputShape, Shapes, Sizes};
 use source::{Checkpoint, Overflow};
 
 /// The version recorded in packages.
@@ -54,9 +56,12 @@ pub const SOURCE_DIGEST_KEY: &str = "corer.source.sha256";
 /// # Errors
 /// When the source can't be read or converted; nothing is written either way.
 pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
-    let checkpoint = Checkpoint::open(&request.source)?;
-    let mut imported = frontend::import(&checkpoint, request)?;
-    let passes = passes::run(&mut imported.graph, request.layout, request.attention)?;
+    let shapes = Shapes::new(
+        &request.batch_size,
+        &request.sequence_length,
+        request.buckets,
+        request.target,
+    )?;
     let dtype = request.precision.dtype();
     let settings = Settings {
         opset: request.target.opset(),
@@ -69,17 +74,44 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
             Overflow::Error
         },
     };
-    let classifier = classifier(request, &imported)?;
-    let function = lower::lower(&imported.graph, settings, classifier.as_ref())?;
-    let metadata = metadata(request, &checkpoint, imported.task);
-    let model = describe::model(function, classifier.as_ref(), metadata)?;
+    let checkpoint = Checkpoint::open(&request.source)?;
+    let wanted = match &shapes {
+        Shapes::Functions { functions } => functions
+            .iter()
+            .map(|(name, shape)| (name.clone(), InputShape::from(*shape)))
+            .collect(),
+        one => vec![("main".to_owned(), one.extent())],
+    };
+    let shared = wanted.len() > 1;
+    let mut weights = Weights::default();
+    let mut functions = Vec::with_capacity(wanted.len());
+    let mut read = None;
+    for (name, shape) in wanted {
+        let mut imported = frontend::import(&checkpoint, request, shape)?;
+        let reports = passes::run(&mut imported.graph, request.layout, request.attention, shared)?;
+        let classifier = classifier(request, &imported)?;
+        let function = lower::lower(&imported.graph, settings, classifier.as_ref(), &mut weights)?;
+        functions.push((name, function));
+        // Functions differ in sizes alone, so what is said of one holds for all.
+        read.get_or_insert((imported, reports, classifier));
+    }
+    let Some((imported, passes, classifier)) = read else {
+        return Err(ConvertError::Request {
+            flag: "--sequence-length",
+            reason: "names no size".into(),
+        });
+    };
+    let mut metadata = metadata(request, &checkpoint, imported.task);
+    let mut notes = imported.notes;
+    shapes.describe(&mut metadata.user_defined, &mut notes);
+    let model = describe::model(functions, &shapes, classifier.as_ref(), metadata)?;
     Ok(Conversion {
         model,
         source: checkpoint,
         task: imported.task,
         passes,
         unused: imported.unused,
-        notes: imported.notes,
+        notes,
     })
 }
 
@@ -119,7 +151,7 @@ fn classifier(request: &Request, imported: &frontend::Imported) -> Result<Option
     if imported.labels.is_empty() {
         return refuse("needs class names, and config.json has no id2label".into());
     }
-    if request.batch_size != 1 {
+    if request.batch_size != Sizes::from(1) {
         return refuse("takes one input at a time (--batch-size 1)".into());
     }
     Ok(Some(Classifier {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use corer_mil::{DataType, Target};
 
+use crate::shapes::Sizes;
+
 /// One conversion.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -13,9 +15,11 @@ pub struct Request {
     /// What the model is for; [`Task::Auto`] asks the checkpoint.
     pub task: Task,
     /// Tokens per input.
-    pub sequence_length: u64,
+    pub sequence_length: Sizes,
     /// Inputs per prediction.
-    pub batch_size: u64,
+    pub batch_size: Sizes,
+    /// How several sizes are given.
+    pub buckets: Buckets,
     /// Oldest system the package must run on.
     pub target: Target,
     /// How activations lie in memory.
@@ -40,8 +44,9 @@ impl Request {
         Self {
             source: source.into(),
             task: Task::Auto,
-            sequence_length: 128,
-            batch_size: 1,
+            sequence_length: 128.into(),
+            batch_size: 1.into(),
+            buckets: Buckets::Auto,
             target: Target::Ios16,
             layout: Layout::Ane,
             attention: AttentionForm::Auto,
@@ -67,6 +72,9 @@ impl Request {
         );
         if let Some(dtype) = self.output_dtype {
             flags.push_str(&format!(" --output-dtype {dtype}"));
+        }
+        if self.buckets != Buckets::Auto {
+            flags.push_str(&format!(" --buckets {}", self.buckets.name()));
         }
         for (set, flag) in [
             (self.saturate, " --saturate"),
@@ -150,6 +158,18 @@ choices! {
         Packed = "packed",
         /// One einsum per head, scores concatenated for mask and softmax (rule A6).
         Split = "split",
+    }
+}
+
+choices! {
+    /// How a package takes several sizes.
+    Buckets {
+        /// Functions from iOS 18 on (rule S13), enumerated shapes before.
+        Auto = "auto",
+        /// One function per size, all over one copy of the weights.
+        Functions = "functions",
+        /// One function with enumerated shapes (rules S11, S12).
+        Enumerated = "enumerated",
     }
 }
 

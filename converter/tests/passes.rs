@@ -74,7 +74,7 @@ fn attention(graph: &mut Graph, mask: ValueId, swap: Op) -> ValueId {
 }
 
 fn run(graph: &mut Graph, layout: Layout, form: AttentionForm) -> Vec<(&'static str, usize)> {
-    let reports = passes::run(graph, layout, form).expect("passes");
+    let reports = passes::run(graph, layout, form, false).expect("passes");
     reports
         .into_iter()
         .map(|report| (report.name, report.rewrites))

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anstyle::AnsiColor;
-use corer_converter::{AttentionForm, Conversion, ConvertError, Layout, Precision, Request, Task};
+use corer_converter::shapes::Sizes;
+use corer_converter::{AttentionForm, Buckets, Conversion, ConvertError, Layout, Precision, Request, Task};
 use corer_mil::{DataType, Target, WeightError};
 use corer_proto::{WriteError, WriteOptions, Written};
 use corer_verifier::VerifyReport;
@@ -42,13 +43,17 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "auto", value_parser = one_of(TASKS), help_heading = MODEL)]
     task: Task,
 
-    /// Tokens per input
-    #[arg(long, value_name = "N", default_value = "128", help_heading = MODEL)]
-    sequence_length: NonZeroU64,
+    /// Tokens per input: one length, several (32,64,128), or a range (1..512, both ends included)
+    #[arg(long, value_name = "SIZES", default_value = "128", help_heading = MODEL)]
+    sequence_length: Sizes,
 
-    /// Inputs per prediction
-    #[arg(long, value_name = "N", default_value = "1", help_heading = MODEL)]
-    batch_size: NonZeroU64,
+    /// Inputs per prediction: one number, several, or a range
+    #[arg(long, value_name = "SIZES", default_value = "1", help_heading = MODEL)]
+    batch_size: Sizes,
+
+    /// How several sizes are given
+    #[arg(long, default_value = "auto", value_parser = one_of(BUCKETS), help_heading = MODEL)]
+    buckets: Buckets,
 
     /// Return label and probabilities instead of logits (sequence classification with id2label)
     #[arg(long, help_heading = MODEL)]
@@ -132,6 +137,24 @@ const TASKS: &[(Task, &str, &str)] = &[
     ),
 ];
 
+const BUCKETS: &[(Buckets, &str, &str)] = &[
+    (
+        Buckets::Auto,
+        "auto",
+        "functions from ios18 on, enumerated shapes before",
+    ),
+    (
+        Buckets::Functions,
+        "functions",
+        "A function of fixed shape for each, over one copy of the weights",
+    ),
+    (
+        Buckets::Enumerated,
+        "enumerated",
+        "One function that takes any of them",
+    ),
+];
+
 const TARGETS: &[(Target, &str, &str)] = &[
     (Target::Ios16, "ios16", "iOS 16, macOS 13"),
     (Target::Ios17, "ios17", "iOS 17, macOS 14"),
@@ -180,6 +203,7 @@ const AFTER_HELP: &str = "\
 Examples:
   corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage --verify
   corer convert bert-base-uncased -o Bert.mlpackage --task fill-mask --sequence-length 256
+  corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage --sequence-length 32,64,128,256 --target ios18
   corer convert sst2 -o Sst2.mlpackage --classifier --target ios17
   corer convert bert-base-uncased -o Bert.mlpackage --layout standard --precision fp32 --json";
 
@@ -241,8 +265,9 @@ impl Arguments {
         Request {
             source: self.source.clone(),
             task: self.task,
-            sequence_length: self.sequence_length.get(),
-            batch_size: self.batch_size.get(),
+            sequence_length: self.sequence_length.clone(),
+            batch_size: self.batch_size.clone(),
+            buckets: self.buckets,
             target: self.target,
             layout: self.layout,
             attention: self.attention,

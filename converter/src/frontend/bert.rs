@@ -5,6 +5,7 @@ use corer_mil::Dim;
 use super::config::{Activation, BertConfig};
 use super::parameters::Parameters;
 use crate::graph::{Graph, GraphError, Kind, Op, ValueId};
+use crate::shapes::InputShape;
 
 /// The lowest float32, which Hugging Face multiplies masks with. It never reaches a package: the lifted
 /// mask has a finite value of its own.
@@ -19,38 +20,34 @@ pub(crate) struct Encoder {
     pub(crate) last_hidden_state: ValueId,
 }
 
-/// Sizes of the inputs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct InputShape {
-    pub(crate) batch: u64,
-    pub(crate) tokens: u64,
-    /// Whether `token_type_ids` is an input.
-    pub(crate) token_types: bool,
-}
-
 /// Builds the inputs, the embeddings and every layer.
 pub(crate) fn encoder(
     graph: &mut Graph,
     parameters: &mut Parameters<'_>,
     config: &BertConfig,
     shape: InputShape,
+    token_types: bool,
 ) -> Result<Encoder, GraphError> {
-    let tokens = vec![Dim::Known(shape.batch), Dim::Known(shape.tokens)];
+    let tokens = vec![shape.batch_dim(), shape.tokens_dim()];
     let input_ids = graph.input("input_ids", Kind::Int, tokens.clone());
     let attention_mask = graph.input("attention_mask", Kind::Int, tokens.clone());
-    let row = vec![Dim::Known(1), Dim::Known(shape.tokens)];
+    // Hugging Face's buffers are (1, positions), cut to the length of the input.
+    let row = vec![Dim::Known(1), Dim::Known(shape.tokens.most)];
     // Positions and counts were checked against i32 by the configuration.
-    let length = usize::try_from(shape.tokens).unwrap_or(usize::MAX);
-    let token_type_ids = if shape.token_types {
+    let length = usize::try_from(shape.tokens.most).unwrap_or(usize::MAX);
+    let buffer = |graph: &mut Graph, name: &str, values: Vec<i64>| {
+        let all = graph.ints(name, row.clone(), values);
+        match shape.tokens.known() {
+            Some(_) => Ok(all),
+            None => graph.push(&format!("{name}.slice"), Op::SliceLike(1), vec![all, input_ids]),
+        }
+    };
+    let token_type_ids = if token_types {
         graph.input("token_type_ids", Kind::Int, tokens)
     } else {
-        graph.ints("embeddings.token_type_ids", row.clone(), vec![0; length])
+        buffer(graph, "embeddings.token_type_ids", vec![0; length])?
     };
-    let position_ids = graph.ints(
-        "embeddings.position_ids",
-        row,
-        (0..).take(length).collect::<Vec<i64>>(),
-    );
+    let position_ids = buffer(graph, "embeddings.position_ids", (0..).take(length).collect())?;
 
     let embedding = |graph: &mut Graph, parameters: &mut Parameters<'_>, table: &str, rows, indices| {
         let scope = format!("embeddings.{table}");
@@ -83,7 +80,7 @@ pub(crate) fn encoder(
     let mask = graph.push("attention_mask.scale", Op::MulScalar(FLOAT32_MIN), vec![mask])?;
 
     for layer in 0..config.layers {
-        hidden = encoder_layer(graph, parameters, config, shape, layer, hidden, mask)?;
+        hidden = encoder_layer(graph, parameters, config, layer, hidden, mask)?;
     }
     parameters.ignore("embeddings.position_ids");
     parameters.ignore("embeddings.token_type_ids");
@@ -98,7 +95,6 @@ fn encoder_layer(
     graph: &mut Graph,
     parameters: &mut Parameters<'_>,
     config: &BertConfig,
-    shape: InputShape,
     layer: u64,
     input: ValueId,
     mask: ValueId,
@@ -106,12 +102,7 @@ fn encoder_layer(
     let scope = format!("encoder.layer.{layer}");
     let width = config.hidden_size;
     let signed = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
-    let by_head = vec![
-        signed(shape.batch),
-        signed(shape.tokens),
-        signed(config.heads),
-        signed(width / config.heads),
-    ];
+    let by_head = vec![0, 0, signed(config.heads), signed(width / config.heads)];
 
     let mut heads = Vec::with_capacity(3);
     for part in ["query", "key", "value"] {
@@ -128,8 +119,8 @@ fn encoder_layer(
     let name = format!("{scope}.attention.self");
     let context = graph.push(&name, Op::ScaledDotProductAttention { scale: None }, heads)?;
     let context = graph.push(&format!("{name}.transpose"), Op::Transpose(1, 2), vec![context])?;
-    let merged = vec![signed(shape.batch), signed(shape.tokens), signed(width)];
-    let context = graph.push(&format!("{name}.view"), Op::View(merged), vec![context])?;
+    let merged = Op::View(vec![0, 0, signed(width)]);
+    let context = graph.push(&format!("{name}.view"), merged, vec![context])?;
 
     let name = format!("{scope}.attention.output");
     let projected = linear(

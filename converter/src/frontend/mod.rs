@@ -9,12 +9,14 @@ mod heads;
 mod parameters;
 mod sentence;
 
+use corer_mil::Dim;
+
 use crate::error::ConvertError;
 use crate::graph::{Graph, GraphError};
 use crate::request::{Request, Task};
+use crate::shapes::InputShape;
 use crate::source::Checkpoint;
 
-use bert::InputShape;
 use config::BertConfig;
 use parameters::Parameters;
 
@@ -36,38 +38,44 @@ pub struct Imported {
 /// A tensor every BERT encoder has, by which the prefix of its names is found.
 const LANDMARK: &str = "embeddings.word_embeddings.weight";
 
-/// Reads a checkpoint as the request asks.
+/// Reads a checkpoint as the request asks, for inputs of the sizes given. A package of several functions is read
+/// once for each.
 ///
 /// # Errors
 /// Another architecture, tensors that don't match, a request the model can't meet.
-pub fn import(checkpoint: &Checkpoint, request: &Request) -> Result<Imported, ConvertError> {
+pub fn import(
+    checkpoint: &Checkpoint,
+    request: &Request,
+    shape: InputShape,
+) -> Result<Imported, ConvertError> {
     let config_file = checkpoint.config_path().display().to_string();
     let config = BertConfig::read(&checkpoint.config, &config_file)?;
     let task = task(request.task, config.task, checkpoint)?;
     let refuse = |flag, reason| Err(ConvertError::Request { flag, reason });
-    if request.batch_size == 0 {
-        return refuse("--batch-size", "must be at least 1".into());
-    }
-    if request.sequence_length == 0 || request.sequence_length > config.positions {
+    if shape.tokens.most > config.positions {
         let reason = format!(
             "{} is outside 1..={}, the length of the position table (max_position_embeddings)",
-            request.sequence_length, config.positions
+            shape.tokens.most, config.positions
         );
         return refuse("--sequence-length", reason);
     }
     let mut graph = Graph::default();
+    for (dim, extent) in [
+        (shape.batch_dim(), shape.batch),
+        (shape.tokens_dim(), shape.tokens),
+    ] {
+        if let Dim::Symbol(symbol) = dim {
+            graph.extents.insert(symbol, extent);
+        }
+    }
     let place = checkpoint.root.display().to_string();
     let mut parameters = Parameters::new(&checkpoint.tensors, place, LANDMARK);
     let stage = |error: GraphError| ConvertError::Graph {
         stage: "frontend".into(),
         error,
     };
-    let shape = InputShape {
-        batch: request.batch_size,
-        tokens: request.sequence_length,
-        token_types: request.token_types,
-    };
-    let encoder = bert::encoder(&mut graph, &mut parameters, &config, shape).map_err(stage)?;
+    let encoder =
+        bert::encoder(&mut graph, &mut parameters, &config, shape, request.token_types).map_err(stage)?;
     let notes = match (task, &checkpoint.sentence) {
         (Task::SentenceEmbedding, Some(modules)) => sentence::embedding(&mut graph, modules, encoder)?,
         _ => heads::head(&mut graph, &mut parameters, &config, task, encoder).map_err(stage)?,

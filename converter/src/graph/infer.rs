@@ -87,6 +87,19 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
             result.remove(dim);
             Ok((kind, result))
         }
+        Op::SliceLike(dim) => {
+            let like = inputs[1].1;
+            let (dim, length) = (axis(*dim, shape.len())?, like.get(axis(*dim, like.len())?));
+            let length = *length.ok_or("has nothing to be as long as")?;
+            if let (Dim::Known(has), Dim::Known(wanted)) = (shape[dim], length)
+                && has < wanted
+            {
+                return Err(format!("has {has} of {wanted} wanted"));
+            }
+            let mut result = shape.to_vec();
+            result[dim] = length;
+            Ok((kind, result))
+        }
         Op::Concat(dim) => {
             let dim = axis(*dim, shape.len())?;
             let mut total = 0u64;
@@ -147,7 +160,7 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
 /// Fewest and most arguments.
 const fn arity(op: &Op) -> (usize, usize) {
     match op {
-        Op::Embedding | Op::Add | Op::Mul => (2, 2),
+        Op::Embedding | Op::Add | Op::Mul | Op::SliceLike(_) => (2, 2),
         Op::Linear => (2, 3),
         Op::LayerNorm { .. } => (3, 3),
         Op::ScaledDotProductAttention { .. } | Op::Attention { .. } => (3, 4),
@@ -157,27 +170,100 @@ const fn arity(op: &Op) -> (usize, usize) {
     }
 }
 
-/// The shape `sizes` asks for; a −1 takes what is left, symbols pass where they stand unchanged.
+/// The shape `sizes` asks for: a 0 is the size that stands there, a −1 takes what is left. Symbols cancel out one
+/// for one; one symbol alone may be what is left.
 fn view(shape: &[Dim], sizes: &[i64]) -> Result<Vec<Dim>, String> {
-    let product = |dims: &[Dim]| {
-        dims.iter()
-            .try_fold(1u64, |product, dim| product.checked_mul(dim.known()?))
-            .ok_or("shape is not known")
-    };
-    let total = product(shape)?;
-    let mut known = 1u64;
-    for size in sizes.iter().filter(|size| **size != -1) {
-        let size = u64::try_from(*size).map_err(|_| format!("size {size}"))?;
-        known = known.checked_mul(size).ok_or("too large")?;
+    let refuse = || format!("{shape:?} has no view {sizes:?}");
+    let mut result = Vec::with_capacity(sizes.len());
+    for (axis, size) in sizes.iter().enumerate() {
+        result.push(match size {
+            -1 => None,
+            0 => Some(*shape.get(axis).ok_or_else(refuse)?),
+            size => Some(Dim::Known(u64::try_from(*size).map_err(|_| refuse())?)),
+        });
     }
-    let holes = sizes.iter().filter(|size| **size == -1).count();
-    let rest = match (holes, known) {
-        (0, _) if known == total => 1,
-        (1, 1..) if total % known == 0 => total / known,
-        _ => return Err(format!("{shape:?} has no view {sizes:?}")),
-    };
-    Ok(sizes
+    let mut left: Vec<Dim> = shape
         .iter()
-        .map(|size| Dim::Known(u64::try_from(*size).unwrap_or(rest)))
-        .collect())
+        .copied()
+        .filter(|dim| dim.known().is_none())
+        .collect();
+    for symbol in result.iter().flatten().filter(|dim| dim.known().is_none()) {
+        let position = left.iter().position(|other| other == symbol);
+        left.remove(position.ok_or_else(refuse)?);
+    }
+    let product = |dims: &mut dyn Iterator<Item = Dim>| {
+        dims.filter_map(|dim| dim.known())
+            .try_fold(1u64, u64::checked_mul)
+            .ok_or("too large")
+    };
+    let total = product(&mut shape.iter().copied())?;
+    let known = product(&mut result.iter().flatten().copied())?;
+    let rest = match (
+        result.iter().filter(|dim| dim.is_none()).count(),
+        &left[..],
+        known,
+    ) {
+        (0, [], _) if known == total => None,
+        (1, [], 1..) if total.is_multiple_of(known) => Some(Dim::Known(total / known)),
+        (1, [symbol], _) if known == total => Some(*symbol),
+        _ => return Err(refuse()),
+    };
+    Ok(result.into_iter().filter_map(|dim| dim.or(rest)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const B: Dim = Dim::Symbol(0);
+    const S: Dim = Dim::Symbol(1);
+
+    fn known<const N: usize>(sizes: [u64; N]) -> Vec<Dim> {
+        sizes.map(Dim::Known).to_vec()
+    }
+
+    #[test]
+    fn views_of_known_sizes_take_what_is_left() {
+        let shape = known([2, 6, 8]);
+        assert_eq!(view(&shape, &[2, 6, 4, 2]), Ok(known([2, 6, 4, 2])));
+        assert_eq!(view(&shape, &[2, -1, 4]), Ok(known([2, 12, 4])));
+        assert_eq!(view(&shape, &[0, 0, -1, 2]), Ok(known([2, 6, 4, 2])));
+        for sizes in [&[2, 6, 7][..], &[-1, -1, 8], &[5, -1], &[-2, -48], &[2, 6, 8, 0]] {
+            assert!(view(&shape, sizes).is_err(), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn symbols_stay_where_they_are_or_are_what_is_left() {
+        let shape = [B, S, Dim::Known(8)];
+        assert_eq!(
+            view(&shape, &[0, 0, 4, 2]),
+            Ok(vec![B, S, Dim::Known(4), Dim::Known(2)])
+        );
+        assert_eq!(
+            view(&shape, &[0, -1, 4, 2]),
+            Ok(vec![B, S, Dim::Known(4), Dim::Known(2)])
+        );
+        assert_eq!(
+            view(&[Dim::Known(1), S, Dim::Known(8)], &[1, -1, 8]),
+            Ok(vec![Dim::Known(1), S, Dim::Known(8)])
+        );
+        // Neither the product of two symbols nor a multiple of one is a dimension the graph can name.
+        for sizes in [&[-1, 8][..], &[0, -1, 4], &[0, 7, 8], &[0, 0, 4]] {
+            assert!(view(&shape, sizes).is_err(), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn slices_are_as_long_as_their_model() {
+        let table = known([1, 128, 8]);
+        let slice = |like: &[Dim]| infer(&Op::SliceLike(1), &[(Kind::Float, &table), (Kind::Int, like)]);
+        assert_eq!(
+            slice(&[B, S]),
+            Ok((Kind::Float, vec![Dim::Known(1), S, Dim::Known(8)]))
+        );
+        assert_eq!(slice(&known([2, 64])), Ok((Kind::Float, known([1, 64, 8]))));
+        assert!(slice(&known([2, 129])).is_err());
+        assert!(slice(&known([2])).is_err());
+    }
 }

@@ -6,7 +6,7 @@
 mod infer;
 mod op;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use infer::infer;
@@ -14,6 +14,7 @@ pub use op::{AttentionLayout, Op, PoolKind};
 
 use corer_mil::Dim;
 
+use crate::shapes::Extent;
 use crate::source::{LazyTensor, SourceError};
 
 /// Names a value of one graph.
@@ -78,6 +79,8 @@ pub struct Graph {
     pub inputs: Vec<ValueId>,
     /// Results with the names users know them by.
     pub outputs: Vec<(String, ValueId)>,
+    /// Smallest and largest size of each symbol in the inputs' shapes.
+    pub extents: BTreeMap<u32, Extent>,
 }
 
 /// A graph that does not hold together: a fault in corer, or in a source that lied about shapes.
@@ -101,6 +104,14 @@ impl Graph {
     /// Its shape.
     pub fn shape(&self, id: ValueId) -> &[Dim] {
         &self.values[id.0].shape
+    }
+
+    /// The largest size of a dimension; `None` for a symbol nothing bounds.
+    pub fn most(&self, dim: Dim) -> Option<u64> {
+        match dim {
+            Dim::Known(size) => Some(size),
+            Dim::Symbol(symbol) => self.extents.get(&symbol).map(|extent| extent.most),
+        }
     }
 
     /// Adds an input.

@@ -37,7 +37,8 @@ pub enum Op {
     Silu,
     /// `aten::sigmoid(x)`.
     Sigmoid,
-    /// `aten::view(x, sizes)`; one size may be −1.
+    /// `aten::view(x, sizes)`; one size may be −1, what is left. A 0 keeps the argument's own size at that
+    /// position, which may be a symbol.
     View(Vec<i64>),
     /// `aten::transpose(x, a, b)`.
     Transpose(i64, i64),
@@ -50,6 +51,8 @@ pub enum Op {
         /// Position kept.
         index: i64,
     },
+    /// `aten::slice(x, dim, 0, like.size(dim))` of `(x, like)`: as much of `x` as `like` is long.
+    SliceLike(i64),
     /// `aten::cat(xs…, dim)`.
     Concat(i64),
     /// `aten::scaled_dot_product_attention(query, key, value, mask?)` on (B, heads, S, d).
@@ -87,6 +90,8 @@ pub enum AttentionLayout {
     Packed,
     /// Only the key interleaved, for one transpose and a cut per head.
     Split,
+    /// All interleaved as in [`Self::Packed`], and so with the same weights, yet one head at a time.
+    SplitInterleaved,
 }
 
 /// How token vectors become one.
@@ -121,6 +126,7 @@ impl fmt::Display for Op {
             Self::Transpose(..) => "aten::transpose",
             Self::Unsqueeze(_) => "aten::unsqueeze",
             Self::Select { .. } => "aten::select",
+            Self::SliceLike(_) => "aten::slice",
             Self::Concat(_) => "aten::cat",
             Self::ScaledDotProductAttention { .. } => "aten::scaled_dot_product_attention",
             Self::PaddingMask => "padding_mask",

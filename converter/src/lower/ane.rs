@@ -10,10 +10,10 @@ use std::collections::HashMap;
 
 use corer_mil::{Function, Input, Value, Var};
 
-use super::emit::{Emit, fail, is_weight, known_shape};
-use super::{Classifier, Settings};
+use super::Classifier;
+use super::emit::{Emit, axis, fail, is_weight, known_shape, position};
 use crate::error::ConvertError;
-use crate::graph::{Graph, Node, Op, PoolKind, ValueId};
+use crate::graph::{Node, Op, PoolKind, ValueId};
 
 /// The forms a value has been written in so far.
 #[derive(Clone, Default)]
@@ -30,12 +30,8 @@ pub(super) struct Ane<'a> {
 }
 
 /// Writes the graph in this layout.
-pub(super) fn lower(
-    graph: &Graph,
-    settings: Settings,
-    classifier: Option<&Classifier>,
-) -> Result<Function, ConvertError> {
-    let emit = Emit::new(graph, settings)?;
+pub(super) fn lower(emit: Emit<'_>, classifier: Option<&Classifier>) -> Result<Function, ConvertError> {
+    let graph = emit.graph;
     let mut ane = Ane {
         emit,
         forms: HashMap::new(),
@@ -51,7 +47,7 @@ pub(super) fn lower(
         );
     }
     // The prefix first: whatever turns integers into floats stands together (rule D8).
-    let is_prefix = |node: &&Node| matches!(node.op, Op::Embedding | Op::PaddingMask);
+    let is_prefix = |node: &&Node| matches!(node.op, Op::Embedding | Op::PaddingMask | Op::SliceLike(_));
     for node in graph
         .nodes
         .iter()
@@ -75,9 +71,14 @@ impl Ane<'_> {
                 let indices = self.plain(node, node.inputs[1])?;
                 (true, self.emit.gather(node, &indices)?)
             }
-            Op::PaddingMask => {
-                let shape = known_shape(self.emit.graph, node, node.inputs[0])?;
-                (false, self.emit.additive_mask(node, &[shape[0], shape[1], 1, 1])?)
+            Op::PaddingMask => (false, self.emit.additive_mask(node, &[2, 3])?),
+            Op::SliceLike(dim) => {
+                let (x, like) = (
+                    self.plain(node, node.inputs[0])?,
+                    self.plain(node, node.inputs[1])?,
+                );
+                let axis = axis(node, *dim, x.tensor().rank())?;
+                (true, self.emit.slice_like(scope, &x, &like, axis)?)
             }
             Op::Add | Op::Mul => self.elementwise(node)?,
             Op::Linear => (false, self.convolution(node)?),
@@ -165,33 +166,22 @@ impl Ane<'_> {
         if kind == PoolKind::Cls {
             return self.emit.slice(&node.scope, &x, 3, 0, 1);
         }
-        let shape = known_shape(self.emit.graph, node, node.inputs[1])?;
-        self.emit
-            .pool(node, &node.scope, kind, &x, (&[shape[0], 1, 1, shape[1]], 3))
+        self.emit.pool(node, &node.scope, kind, &x, (&[1, 2], 3))
     }
 
     /// One token's channels, or one channel of all tokens.
     fn select(&mut self, node: &Node, dim: i64, index: i64) -> Result<(bool, Var), ConvertError> {
-        let shape = known_shape(self.emit.graph, node, node.inputs[0])?;
-        let [_, tokens, channels] = shape[..] else {
+        let [_, tokens, channels] = self.emit.graph.shape(node.inputs[0])[..] else {
             return Err(fail(node, "selects from (B, S, C) only"));
         };
         let x = self.channels_first(node, node.inputs[0])?;
-        let position = |size: u64| {
-            u64::try_from(if index < 0 {
-                index + size.cast_signed()
-            } else {
-                index
-            })
-        };
-        let out_of_range = |_| fail(node, format!("index {index} is out of range"));
         match dim {
             1 | -2 => {
-                let at = position(tokens).map_err(out_of_range)?;
+                let at = position(node, index, tokens)?;
                 Ok((false, self.emit.slice(&node.scope, &x, 3, at, at + 1)?))
             }
             2 | -1 => {
-                let at = position(channels).map_err(out_of_range)?;
+                let at = position(node, index, channels)?;
                 let channel = self
                     .emit
                     .slice(&format!("{}_channel", node.scope), &x, 1, at, at + 1)?;
@@ -222,9 +212,9 @@ impl Ane<'_> {
         {
             return Ok(var.clone());
         }
-        let shape = known_shape(self.emit.graph, node, id)?;
         let name = self.emit.graph.value(id).name.clone();
         let var = if is_weight(self.emit.graph, id) {
+            let shape = known_shape(self.emit.graph, node, id)?;
             // Turned on its way to disk, not at prediction.
             let tensor = self.emit.known_weight(node, id)?;
             let turned = match shape[..] {
@@ -243,20 +233,15 @@ impl Ane<'_> {
             self.emit.weight(&name, turned)
         } else {
             let plain = self.plain(node, id)?;
-            match shape[..] {
-                [_, _, _] => {
+            match self.emit.graph.shape(id).len() {
+                3 => {
                     let turned =
                         self.emit
                             .transpose(&format!("{name}_channels_first"), &plain, &[0, 2, 1])?;
-                    let axes = Value::i32s(&[2]).into();
-                    let inputs = vec![("x", Input::from(&turned)), ("axes", axes)];
-                    self.emit.op("expand_dims", &format!("{name}_bc1s"), inputs)?
+                    self.emit.expand(&format!("{name}_bc1s"), &turned, &[2])?
                 }
-                [batch, channels] => {
-                    self.emit
-                        .reshape(&format!("{name}_bc1s"), &plain, &[batch, channels, 1, 1])?
-                }
-                _ => return Err(fail(node, format!("shape {shape:?} has no place in the layout"))),
+                2 => self.emit.expand(&format!("{name}_bc1s"), &plain, &[2, 3])?,
+                rank => return Err(fail(node, format!("rank {rank} has no place in the layout"))),
             }
         };
         self.forms.entry(id).or_default().channels_first = Some(var.clone());

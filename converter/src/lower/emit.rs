@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use corer_mil::{DataType, Function, FunctionBuilder, Input, TensorType, Value, Var};
+use corer_mil::{DataType, Dim, Function, FunctionBuilder, Input, TensorType, Value, Var};
 
-use super::{Classifier, Settings};
+use super::{Classifier, Settings, Weights};
 use crate::error::ConvertError;
 use crate::graph::{Def, Graph, Kind, Node, ValueId};
 use crate::source::LazyTensor;
@@ -24,11 +24,12 @@ pub(super) struct Emit<'a> {
     pub(super) builder: FunctionBuilder,
     inputs: HashMap<ValueId, Var>,
     float_masks: HashMap<ValueId, Var>,
+    weights: &'a mut Weights,
 }
 
 impl<'a> Emit<'a> {
     /// Starts a function with the graph's inputs.
-    pub(super) fn new(graph: &'a Graph, settings: Settings) -> Result<Self, ConvertError> {
+    pub(super) fn new(graph: &'a Graph, settings: Settings, weights: &'a mut Weights) -> Self {
         let mut builder = FunctionBuilder::new(settings.opset);
         let mut inputs = HashMap::new();
         for id in &graph.inputs {
@@ -46,13 +47,14 @@ impl<'a> Emit<'a> {
             );
             inputs.insert(*id, var);
         }
-        Ok(Self {
+        Self {
             graph,
             settings,
             builder,
             inputs,
             float_masks: HashMap::new(),
-        })
+            weights,
+        }
     }
 
     /// The variable of a graph input.
@@ -101,7 +103,9 @@ impl<'a> Emit<'a> {
     /// A weight as a `const`.
     pub(super) fn weight(&mut self, name: &str, tensor: LazyTensor) -> Var {
         let ty = TensorType::new(self.settings.dtype, tensor.shape().iter().copied());
-        let source = tensor.into_source(self.settings.dtype, self.settings.overflow);
+        let source = self
+            .weights
+            .source(tensor, self.settings.dtype, self.settings.overflow);
         self.builder.constant(name, Value::weight(ty, source))
     }
 
@@ -128,16 +132,35 @@ impl<'a> Emit<'a> {
         Ok(self.weight(&name, tensor))
     }
 
-    /// Reshapes to known sizes.
-    pub(super) fn reshape(&mut self, name: &str, x: &Var, shape: &[u64]) -> Result<Var, ConvertError> {
-        let sizes: Vec<i32> = shape
-            .iter()
-            .map(|size| i32::try_from(*size).unwrap_or(i32::MAX))
-            .collect();
+    /// Reshapes. One symbol is written as −1, what is left; of several, those that stay where they are as 0, the
+    /// size that stands there, which MIL knows between shapes of one rank.
+    pub(super) fn reshape(&mut self, name: &str, x: &Var, shape: &[Dim]) -> Result<Var, ConvertError> {
+        let mut open = shape.iter().filter(|dim| dim.known().is_none()).count();
+        let from = &x.tensor().shape;
+        let mut sizes: Vec<i32> = Vec::with_capacity(shape.len());
+        for (axis, dim) in shape.iter().enumerate() {
+            sizes.push(match dim.known() {
+                Some(size) => i32::try_from(size).unwrap_or(i32::MAX),
+                None if open > 1 && from.len() == shape.len() && from[axis] == *dim => {
+                    open -= 1;
+                    0
+                }
+                None => -1,
+            });
+        }
         self.op(
             "reshape",
             name,
             vec![("x", x.into()), ("shape", Value::i32s(&sizes).into())],
+        )
+    }
+
+    /// Inserts dimensions of size 1.
+    pub(super) fn expand(&mut self, name: &str, x: &Var, axes: &[i32]) -> Result<Var, ConvertError> {
+        self.op(
+            "expand_dims",
+            name,
+            vec![("x", x.into()), ("axes", Value::i32s(axes).into())],
         )
     }
 
@@ -208,6 +231,34 @@ impl<'a> Emit<'a> {
         self.op("slice_by_index", name, inputs)
     }
 
+    /// As much of `x` as `like` is long on one axis. The length is computed on the CPU's side, with the lookups.
+    pub(super) fn slice_like(
+        &mut self,
+        name: &str,
+        x: &Var,
+        like: &Var,
+        axis: usize,
+    ) -> Result<Var, ConvertError> {
+        let rank = x.tensor().rank();
+        let missing: Vec<i32> = (like.tensor().rank()..rank)
+            .filter_map(|axis| i32::try_from(axis).ok())
+            .collect();
+        let like = match missing[..] {
+            [] => like.clone(),
+            _ => self.expand(&format!("{name}_like"), like, &missing)?,
+        };
+        let end = self.op("shape", &format!("{name}_length"), vec![("x", (&like).into())])?;
+        let whole: Vec<bool> = (0..rank).map(|other| other != axis).collect();
+        let inputs = vec![
+            ("x", x.into()),
+            ("begin", Value::i32s(&vec![0; rank]).into()),
+            ("end", (&end).into()),
+            ("begin_mask", Value::bools(&vec![true; rank]).into()),
+            ("end_mask", Value::bools(&whole).into()),
+        ];
+        self.op("slice_by_index", name, inputs)
+    }
+
     /// The embedding lookup: indices stay int32, nothing around it (rule D6).
     pub(super) fn gather(&mut self, node: &Node, indices: &Var) -> Result<Var, ConvertError> {
         let table = self.named_weight(node, node.inputs[0], None)?;
@@ -238,10 +289,10 @@ impl<'a> Emit<'a> {
         Ok(mask)
     }
 
-    /// (mask − 1) · 10⁴ in the shape given: zero where attended, finite below any score elsewhere.
-    pub(super) fn additive_mask(&mut self, node: &Node, shape: &[u64]) -> Result<Var, ConvertError> {
+    /// (mask − 1) · 10⁴ with dimensions of size 1 inserted: zero where attended, finite below any score elsewhere.
+    pub(super) fn additive_mask(&mut self, node: &Node, axes: &[i32]) -> Result<Var, ConvertError> {
         let mask = self.float_mask(node, node.inputs[0])?;
-        let shaped = self.reshape(&format!("{}_shaped", node.scope), &mask, shape)?;
+        let shaped = self.expand(&format!("{}_shaped", node.scope), &mask, axes)?;
         let less = self.binary(
             "sub",
             &format!("{}_less_one", node.scope),
@@ -306,6 +357,29 @@ pub(super) fn fail(node: &Node, reason: impl Into<String>) -> ConvertError {
         op: node.op.to_string(),
         reason: reason.into(),
     }
+}
+
+/// A dimension that may be counted from the end.
+pub(super) fn axis(node: &Node, dim: i64, rank: usize) -> Result<usize, ConvertError> {
+    corer_mil::ops::normalize_axis(dim, rank).map_err(|reason| fail(node, reason))
+}
+
+/// A position on a dimension that may be counted from the end, if the end is known.
+pub(super) fn position(node: &Node, index: i64, dim: Dim) -> Result<u64, ConvertError> {
+    let counted = match (index, dim) {
+        (0.., _) => Some(index),
+        (_, Dim::Known(size)) => size.checked_add_signed(index).map(u64::cast_signed),
+        (_, Dim::Symbol(_)) => {
+            return Err(fail(
+                node,
+                format!("position {index} counts from an end that is not known"),
+            ));
+        }
+    };
+    counted
+        .and_then(|at| u64::try_from(at).ok())
+        .filter(|at| dim.known().is_none_or(|size| *at < size))
+        .ok_or_else(|| fail(node, format!("index {index} is out of range")))
 }
 
 /// The known shape of a graph value.

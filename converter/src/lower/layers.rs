@@ -80,7 +80,8 @@ impl Emit<'_> {
         self.op("matmul", name, inputs)
     }
 
-    /// Pools the token axis of `x`, which stays with size 1; `mask_shape` lets the (B, S) mask broadcast to `x`.
+    /// Pools the token axis of `x`, which stays with size 1; dimensions of size 1 inserted at `mask_axes` let the
+    /// (B, S) mask broadcast to `x`.
     /// Not for [`PoolKind::Cls`], which is a cut.
     pub(super) fn pool(
         &mut self,
@@ -88,11 +89,11 @@ impl Emit<'_> {
         name: &str,
         kind: PoolKind,
         x: &Var,
-        (mask_shape, axis): (&[u64], i32),
+        (mask_axes, axis): (&[i32], i32),
     ) -> Result<Var, ConvertError> {
         let scope = &node.scope;
         let mask = self.float_mask(node, node.inputs[1])?;
-        let mask = self.reshape(&format!("{scope}_mask"), &mask, mask_shape)?;
+        let mask = self.expand(&format!("{scope}_mask"), &mask, mask_axes)?;
         if kind == PoolKind::Max {
             let less = self.binary("sub", &format!("{scope}_less_one"), &mask, self.scalar(1.0))?;
             let below = self.binary("mul", &format!("{scope}_below"), &less, self.scalar(NEVER_ATTEND))?;

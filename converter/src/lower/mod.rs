@@ -4,6 +4,7 @@ mod ane;
 mod emit;
 mod layers;
 mod standard;
+mod weights;
 
 use corer_mil::{DataType, Function, Opset};
 
@@ -11,6 +12,8 @@ use crate::error::ConvertError;
 use crate::graph::Graph;
 use crate::request::Layout;
 use crate::source::Overflow;
+
+pub use weights::Weights;
 
 /// What a lowering needs to know besides the graph.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +39,7 @@ pub struct Classifier {
     pub classes: Vec<String>,
 }
 
-/// Writes the graph as one function.
+/// Writes the graph as one function; functions written with the same `weights` share what they have in common.
 ///
 /// # Errors
 /// When the layout has no form for an operation.
@@ -44,9 +47,11 @@ pub fn lower(
     graph: &Graph,
     settings: Settings,
     classifier: Option<&Classifier>,
+    weights: &mut Weights,
 ) -> Result<Function, ConvertError> {
+    let emit = emit::Emit::new(graph, settings, weights);
     match settings.layout {
-        Layout::Ane => ane::lower(graph, settings, classifier),
-        Layout::Standard => standard::lower(graph, settings, classifier),
+        Layout::Ane => ane::lower(emit, classifier),
+        Layout::Standard => standard::lower(emit, classifier),
     }
 }

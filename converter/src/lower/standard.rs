@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use corer_mil::{Function, Input, Opset, Var};
+use corer_mil::{Dim, Function, Input, Opset, Var};
 
-use super::emit::{Emit, fail, known_shape};
-use super::{Classifier, Settings};
+use super::Classifier;
+use super::emit::{Emit, axis, fail, position};
 use crate::error::ConvertError;
-use crate::graph::{AttentionLayout, Graph, Node, Op, PoolKind, ValueId};
+use crate::graph::{AttentionLayout, Node, Op, PoolKind, ValueId};
 
 struct Standard<'a> {
     emit: Emit<'a>,
@@ -15,12 +15,8 @@ struct Standard<'a> {
 }
 
 /// Writes the graph in this layout.
-pub(super) fn lower(
-    graph: &Graph,
-    settings: Settings,
-    classifier: Option<&Classifier>,
-) -> Result<Function, ConvertError> {
-    let emit = Emit::new(graph, settings)?;
+pub(super) fn lower(emit: Emit<'_>, classifier: Option<&Classifier>) -> Result<Function, ConvertError> {
+    let graph = emit.graph;
     let mut standard = Standard {
         emit,
         vars: HashMap::new(),
@@ -61,9 +57,11 @@ impl Standard<'_> {
                 let indices = self.var(node, node.inputs[1])?;
                 self.emit.gather(node, &indices)
             }
-            Op::PaddingMask => {
-                let shape = known_shape(self.emit.graph, node, node.inputs[0])?;
-                self.emit.additive_mask(node, &[shape[0], 1, 1, shape[1]])
+            Op::PaddingMask => self.emit.additive_mask(node, &[1, 2]),
+            Op::SliceLike(dim) => {
+                let (x, like) = (self.var(node, node.inputs[0])?, self.var(node, node.inputs[1])?);
+                let axis = axis(node, *dim, x.tensor().rank())?;
+                self.emit.slice_like(scope, &x, &like, axis)
             }
             Op::Add | Op::Mul => {
                 let (x, y) = (self.var(node, node.inputs[0])?, self.var(node, node.inputs[1])?);
@@ -115,24 +113,19 @@ impl Standard<'_> {
     /// Attention on (B, heads, S, d); one fused op from iOS 18 on when the scale is the op's own 1/√d.
     fn attention(&mut self, node: &Node, heads: u64, scale: f64) -> Result<Var, ConvertError> {
         let scope = &node.scope;
-        let shape = known_shape(self.emit.graph, node, node.inputs[0])?;
-        let keys = known_shape(self.emit.graph, node, node.inputs[1])?[1];
-        let [batch, queries, channels] = shape[..] else {
+        let [.., channels] = self.emit.graph.shape(node.inputs[0])[..] else {
             return Err(fail(node, "query must be (B, S, C)"));
         };
+        let channels = channels.known().ok_or_else(|| fail(node, "has no fixed width"))?;
         let width = channels / heads;
         let mut parts = Vec::with_capacity(3);
-        for (id, name, tokens) in [
-            (node.inputs[0], "query", queries),
-            (node.inputs[1], "key", keys),
-            (node.inputs[2], "value", keys),
+        for (id, name) in [
+            (node.inputs[0], "query"),
+            (node.inputs[1], "key"),
+            (node.inputs[2], "value"),
         ] {
             let x = self.var(node, id)?;
-            let viewed = self.emit.reshape(
-                &format!("{scope}_{name}_heads"),
-                &x,
-                &[batch, tokens, heads, width],
-            )?;
+            let viewed = self.split_heads(&format!("{scope}_{name}_heads"), &x, heads, width)?;
             parts.push(
                 self.emit
                     .transpose(&format!("{scope}_{name}_transposed"), &viewed, &[0, 2, 1, 3])?,
@@ -163,7 +156,33 @@ impl Standard<'_> {
         let context = self
             .emit
             .transpose(&format!("{scope}_merged"), &context, &[0, 2, 1, 3])?;
-        self.emit.reshape(scope, &context, &[batch, queries, channels])
+        self.merge_heads(scope, &context, channels)
+    }
+
+    /// (B, S, C) as (B, S, heads, width). Two open sizes can only stay where they are between shapes of one rank.
+    fn split_heads(&mut self, name: &str, x: &Var, heads: u64, width: u64) -> Result<Var, ConvertError> {
+        let [batch, tokens, _] = x.tensor().shape[..] else {
+            return self.emit.reshape(name, x, &[]);
+        };
+        let shape = [batch, tokens, Dim::Known(heads), Dim::Known(width)];
+        if batch.known().or(tokens.known()).is_some() {
+            return self.emit.reshape(name, x, &shape);
+        }
+        let deep = self.emit.expand(&format!("{name}_rank4"), x, &[2])?;
+        self.emit.reshape(name, &deep, &shape)
+    }
+
+    /// (B, S, heads, width) as (B, S, C), likewise.
+    fn merge_heads(&mut self, name: &str, x: &Var, channels: u64) -> Result<Var, ConvertError> {
+        let [batch, tokens, ..] = x.tensor().shape[..] else {
+            return self.emit.reshape(name, x, &[]);
+        };
+        if batch.known().or(tokens.known()).is_some() {
+            return self.emit.reshape(name, x, &[batch, tokens, Dim::Known(channels)]);
+        }
+        let shape = [batch, tokens, Dim::Known(1), Dim::Known(channels)];
+        let deep = self.emit.reshape(&format!("{name}_rank4"), x, &shape)?;
+        self.emit.squeeze(name, &deep, &[2])
     }
 
     /// Softmax((Q·scale)·Kᵀ + mask)·V; the scale before the product, where fp16 is still wide (rule N11).
@@ -199,16 +218,10 @@ impl Standard<'_> {
     }
 
     fn select(&mut self, node: &Node, dim: i64, index: i64) -> Result<Var, ConvertError> {
-        let shape = known_shape(self.emit.graph, node, node.inputs[0])?;
+        let shape = self.emit.graph.shape(node.inputs[0]).to_vec();
         let x = self.var(node, node.inputs[0])?;
-        let out_of_range = || fail(node, format!("dimension {dim}, index {index} is out of range"));
-        let axis = corer_mil::ops::normalize_axis(dim, shape.len()).map_err(|_| out_of_range())?;
-        let at = if index < 0 {
-            index + shape[axis].cast_signed()
-        } else {
-            index
-        };
-        let at = u64::try_from(at).map_err(|_| out_of_range())?;
+        let axis = axis(node, dim, shape.len())?;
+        let at = position(node, index, shape[axis])?;
         let kept = self
             .emit
             .slice(&format!("{}_kept", node.scope), &x, axis, at, at + 1)?;
@@ -223,11 +236,8 @@ impl Standard<'_> {
             return self.select(node, 1, 0);
         }
         let x = self.var(node, node.inputs[0])?;
-        let shape = known_shape(self.emit.graph, node, node.inputs[1])?;
         let name = format!("{scope}_pooled");
-        let pooled = self
-            .emit
-            .pool(node, &name, kind, &x, (&[shape[0], shape[1], 1], 1))?;
+        let pooled = self.emit.pool(node, &name, kind, &x, (&[2], 1))?;
         self.emit.squeeze(scope, &pooled, &[1])
     }
 

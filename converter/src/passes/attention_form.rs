@@ -5,6 +5,10 @@
 //! one transpose of (B, d, heads, S) gives (B, S, heads, d), which is cut per head on H; cutting on the last
 //! axis instead would pass through the fixed-point path of rule N5. Ordering is free: rows of the projections
 //! that make the channels, columns of the one that takes the result.
+//!
+//! Functions that share weights have to agree on their order. Short ones packed and long ones split would not, so
+//! their long ones are *split interleaved*: ordered as packed, viewed as (B, d, heads, S) and cut on H, for three
+//! more views per layer and none of the weights twice.
 
 use std::sync::Arc;
 
@@ -15,12 +19,8 @@ use crate::graph::{AttentionLayout, Graph, Op, ValueId};
 const OPERAND_LIMIT: u64 = 2 << 20;
 
 pub(super) fn auto(graph: &mut Graph) -> Result<usize, PassError> {
-    run(graph, |heads, queries, keys| {
-        let bytes = heads
-            .saturating_mul(queries)
-            .saturating_mul(keys)
-            .saturating_mul(2);
-        if bytes > OPERAND_LIMIT {
+    run(graph, |scores| {
+        if scores > OPERAND_LIMIT {
             AttentionLayout::Split
         } else {
             AttentionLayout::Packed
@@ -28,15 +28,27 @@ pub(super) fn auto(graph: &mut Graph) -> Result<usize, PassError> {
     })
 }
 
+/// [`auto`] for one of several functions over the same weights.
+pub(super) fn auto_shared(graph: &mut Graph) -> Result<usize, PassError> {
+    run(graph, |scores| {
+        if scores > OPERAND_LIMIT {
+            AttentionLayout::SplitInterleaved
+        } else {
+            AttentionLayout::Packed
+        }
+    })
+}
+
 pub(super) fn packed(graph: &mut Graph) -> Result<usize, PassError> {
-    run(graph, |_, _, _| AttentionLayout::Packed)
+    run(graph, |_| AttentionLayout::Packed)
 }
 
 pub(super) fn split(graph: &mut Graph) -> Result<usize, PassError> {
-    run(graph, |_, _, _| AttentionLayout::Split)
+    run(graph, |_| AttentionLayout::Split)
 }
 
-fn run(graph: &mut Graph, choose: fn(u64, u64, u64) -> AttentionLayout) -> Result<usize, PassError> {
+/// `choose` is told the bytes of all heads' scores at the largest size the graph takes.
+fn run(graph: &mut Graph, choose: fn(u64) -> AttentionLayout) -> Result<usize, PassError> {
     let mut rewrites = 0;
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
@@ -53,12 +65,15 @@ fn run(graph: &mut Graph, choose: fn(u64, u64, u64) -> AttentionLayout) -> Resul
             graph
                 .shape(id)
                 .get(1)
-                .and_then(|dim| dim.known())
+                .and_then(|dim| graph.most(*dim))
                 .unwrap_or(u64::MAX)
         };
-        let form = choose(heads, tokens(inputs[0]), tokens(inputs[1]));
+        let scores = [tokens(inputs[0]), tokens(inputs[1]), 2]
+            .into_iter()
+            .fold(heads, u64::saturating_mul);
+        let form = choose(scores);
         let interleaved = match form {
-            AttentionLayout::Packed => &inputs[..3],
+            AttentionLayout::Packed | AttentionLayout::SplitInterleaved => &inputs[..3],
             _ => &inputs[1..2],
         };
         let makers: Option<Vec<usize>> = interleaved
@@ -66,7 +81,9 @@ fn run(graph: &mut Graph, choose: fn(u64, u64, u64) -> AttentionLayout) -> Resul
             .map(|id| only_use_of_linear(graph, *id))
             .collect();
         let taker = match form {
-            AttentionLayout::Packed => linear_taking(graph, output).map(Some),
+            AttentionLayout::Packed | AttentionLayout::SplitInterleaved => {
+                linear_taking(graph, output).map(Some)
+            }
             _ => Some(None),
         };
         let channels = graph

@@ -99,14 +99,15 @@ fn reshape(call: &Call<'_>) -> Result<Vec<ValueType>, String> {
             left.remove(position);
         }
     }
-    if left.is_empty() {
-        let from = dims::product(x.shape.iter().filter_map(|dim| dim.known()))?;
-        let to = dims::product(shape.iter().filter_map(|dim| dim.known()))?;
-        match open.first() {
-            Some(axis) if to > 0 && from.is_multiple_of(to) => shape[*axis] = Dim::Known(from / to),
-            None if from == to => {}
-            _ => return Err(format!("{x} does not fill shape {wanted:?}")),
-        }
+    let from = dims::product(x.shape.iter().filter_map(|dim| dim.known()))?;
+    let to = dims::product(shape.iter().filter_map(|dim| dim.known()))?;
+    match (&left[..], open.first()) {
+        ([], Some(axis)) if to > 0 && from.is_multiple_of(to) => shape[*axis] = Dim::Known(from / to),
+        ([], None) if from == to => {}
+        ([], _) => return Err(format!("{x} does not fill shape {wanted:?}")),
+        // Where all else is equal, what is left is the one size that is not known.
+        ([symbol], Some(axis)) if from == to => shape[*axis] = *symbol,
+        _ => {}
     }
     one(x.dtype, shape)
 }

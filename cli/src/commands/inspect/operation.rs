@@ -189,7 +189,7 @@ fn search<'a>(
 fn users(operation: &Operation, block: &Block) -> Vec<String> {
     let made = |name: &String| operation.outputs.iter().any(|output| output.name == *name);
     let takes = |user: &&Operation| {
-        let mut bindings = user.inputs.iter().flat_map(|(_, bindings)| bindings);
+        let mut bindings = user.inputs.values().flatten();
         bindings.any(|binding| matches!(binding, Binding::Name(name) if made(name)))
     };
     let mut users: Vec<_> = block

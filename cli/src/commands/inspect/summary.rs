@@ -249,8 +249,8 @@ fn add_weights(block: &Block, totals: &mut BTreeMap<String, WeightTotal>) {
     for operation in &block.operations {
         let bound = operation
             .inputs
-            .iter()
-            .flat_map(|(_, bindings)| bindings)
+            .values()
+            .flatten()
             .filter_map(|binding| match binding {
                 Binding::Value(value) => Some(value),
                 Binding::Name(_) => None,

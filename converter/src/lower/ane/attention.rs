@@ -1,11 +1,11 @@
 //! Attention in (B, C, 1, S): packed, split, or, where neither could be prepared, batched over heads.
 
-use corer_mil::{Input, Value, Var};
+use corer_mil::{Dim, Input, Value, Var};
 
 use super::Ane;
 use crate::error::ConvertError;
 use crate::graph::{AttentionLayout, Node};
-use crate::lower::emit::{fail, known_shape};
+use crate::lower::emit::fail;
 
 /// MIL's contraction of channels with width: [n, c, h, w] with [n, w, h, u], equal h acting as a batch (rule O3).
 const CONTRACT: &str = "nchw,nwhu->nchu";
@@ -16,11 +16,23 @@ const QUERY_CHUNK: u64 = 512;
 /// Sizes of one attention.
 #[derive(Clone, Copy)]
 struct Sizes {
-    batch: u64,
+    batch: Dim,
     heads: u64,
     width: u64,
-    queries: u64,
-    keys: u64,
+    queries: Dim,
+    keys: Dim,
+}
+
+impl Sizes {
+    /// Channels interleaved: (B, d, heads, S).
+    fn interleaved(self, tokens: Dim) -> [Dim; 4] {
+        [self.batch, Dim::Known(self.width), Dim::Known(self.heads), tokens]
+    }
+
+    /// Channels head-major: (B, heads, d, S).
+    fn head_major(self, tokens: Dim) -> [Dim; 4] {
+        [self.batch, Dim::Known(self.heads), Dim::Known(self.width), tokens]
+    }
 }
 
 impl Ane<'_> {
@@ -32,17 +44,19 @@ impl Ane<'_> {
         scale: f64,
         layout: AttentionLayout,
     ) -> Result<Var, ConvertError> {
-        let query = known_shape(self.emit.graph, node, node.inputs[0])?;
-        let key = known_shape(self.emit.graph, node, node.inputs[1])?;
-        let [batch, queries, channels] = query[..] else {
-            return Err(fail(node, "query must be (B, S, C)"));
+        let (query, key) = (
+            self.emit.graph.shape(node.inputs[0]),
+            self.emit.graph.shape(node.inputs[1]),
+        );
+        let (&[batch, queries, Dim::Known(channels)], &[_, keys, _]) = (query, key) else {
+            return Err(fail(node, "query and key must be (B, S, C)"));
         };
         let sizes = Sizes {
             batch,
             heads,
             width: channels / heads,
             queries,
-            keys: key[1],
+            keys,
         };
         let q = self.channels_first(node, node.inputs[0])?;
         let k = self.channels_first(node, node.inputs[1])?;
@@ -54,21 +68,22 @@ impl Ane<'_> {
         let form = match layout {
             AttentionLayout::Packed => Form::packed(self, node, sizes, &k, &v)?,
             AttentionLayout::Split => Form::split(self, node, sizes, &k, &v)?,
+            AttentionLayout::SplitInterleaved => Form::split_interleaved(self, node, sizes, &k, &v)?,
             AttentionLayout::HeadMajor => Form::batched(self, node, sizes, &k, &v)?,
         };
         let mut chunks = Vec::new();
-        for start in (0..queries).step_by(usize::try_from(QUERY_CHUNK).unwrap_or(usize::MAX)) {
-            let end = (start + QUERY_CHUNK).min(queries);
-            let part = if queries > QUERY_CHUNK {
-                self.emit
-                    .slice(&format!("{}_queries", node.scope), &q, 3, start, end)?
-            } else {
-                q.clone()
+        for (start, end) in chunks_of(queries) {
+            let (part, queries) = match end {
+                Some(end) => {
+                    let name = format!("{}_queries", node.scope);
+                    (
+                        self.emit.slice(&name, &q, 3, start, end)?,
+                        Dim::Known(end - start),
+                    )
+                }
+                None => (q.clone(), queries),
             };
-            let chunk = Sizes {
-                queries: end - start,
-                ..sizes
-            };
+            let chunk = Sizes { queries, ..sizes };
             let scores = form.scores(self, node, chunk, &part)?;
             let probabilities = self.probabilities(node, scale, scores, mask.as_ref(), &form, sizes)?;
             chunks.push(form.context(self, node, chunk, &probabilities)?);
@@ -100,7 +115,7 @@ impl Ane<'_> {
         if let Some(mask) = mask {
             let mask = match form {
                 Form::Batched { .. } => {
-                    let shape = [sizes.batch, 1, sizes.keys, 1];
+                    let shape = [sizes.batch, Dim::Known(1), sizes.keys, Dim::Known(1)];
                     self.emit.reshape(&format!("{scope}_mask"), mask, &shape)?
                 }
                 _ => mask.clone(),
@@ -146,45 +161,75 @@ impl Ane<'_> {
     }
 }
 
+/// The queries taken at a time: from, and to where it is not all of them. What is not known can't be cut in advance;
+/// chunks save time only.
+fn chunks_of(queries: Dim) -> Vec<(u64, Option<u64>)> {
+    match queries.known() {
+        Some(queries) if queries > QUERY_CHUNK => (0..queries)
+            .step_by(usize::try_from(QUERY_CHUNK).unwrap_or(usize::MAX))
+            .map(|start| (start, Some((start + QUERY_CHUNK).min(queries))))
+            .collect(),
+        _ => vec![(0, None)],
+    }
+}
+
 /// Key and value prepared once per layer, in the form the scores are computed in.
 enum Form {
     /// Key (B, S, heads, d), value (B, d, heads, S); scores (B, keys, heads, queries).
     Packed { key: Var, value: Var },
-    /// Per head: key (B, S, 1, d), value (B, d, 1, S); scores joined to (B, keys, heads, queries).
-    Split { keys: Vec<Var>, values: Vec<Var> },
+    /// Per head: key (B, S, 1, d), value (B, d, 1, S); scores joined to (B, keys, heads, queries). Where query,
+    /// value and result are interleaved too, heads are cut and joined on H instead of the channels.
+    Split {
+        keys: Vec<Var>,
+        values: Vec<Var>,
+        interleaved: bool,
+    },
     /// Key and value (B, heads, d, S); scores (B, heads, keys, queries).
     Batched { key: Var, value: Var },
 }
 
 impl Form {
     fn packed(ane: &mut Ane<'_>, node: &Node, s: Sizes, k: &Var, v: &Var) -> Result<Self, ConvertError> {
-        let scope = &node.scope;
-        let shape = [s.batch, s.width, s.heads, s.keys];
-        let key = ane.emit.reshape(&format!("{scope}_key_heads"), k, &shape)?;
-        let key = ane
-            .emit
-            .transpose(&format!("{scope}_key_transposed"), &key, &[0, 3, 2, 1])?;
-        let value = ane.emit.reshape(&format!("{scope}_value_heads"), v, &shape)?;
+        let key = Self::key(ane, node, s, k)?;
+        let name = format!("{}_value_heads", node.scope);
+        let value = ane.emit.reshape(&name, v, &s.interleaved(s.keys))?;
         Ok(Self::Packed { key, value })
     }
 
     fn split(ane: &mut Ane<'_>, node: &Node, s: Sizes, k: &Var, v: &Var) -> Result<Self, ConvertError> {
         let scope = &node.scope;
-        let key = ane.emit.reshape(
-            &format!("{scope}_key_heads"),
-            k,
-            &[s.batch, s.width, s.heads, s.keys],
-        )?;
-        let key = ane
-            .emit
-            .transpose(&format!("{scope}_key_transposed"), &key, &[0, 3, 2, 1])?;
+        let key = Self::key(ane, node, s, k)?;
         let keys = ane.cut(&format!("{scope}_key_head"), &key, s.heads, 2)?;
         let values = ane.cut(&format!("{scope}_value_head"), v, s.heads, 1)?;
-        Ok(Self::Split { keys, values })
+        Ok(Self::Split {
+            keys,
+            values,
+            interleaved: false,
+        })
+    }
+
+    fn split_interleaved(
+        ane: &mut Ane<'_>,
+        node: &Node,
+        s: Sizes,
+        k: &Var,
+        v: &Var,
+    ) -> Result<Self, ConvertError> {
+        let Self::Packed { key, value } = Self::packed(ane, node, s, k, v)? else {
+            return Err(fail(node, "is not packed"));
+        };
+        let scope = &node.scope;
+        let keys = ane.cut(&format!("{scope}_key_head"), &key, s.heads, 2)?;
+        let values = ane.cut(&format!("{scope}_value_head"), &value, s.heads, 2)?;
+        Ok(Self::Split {
+            keys,
+            values,
+            interleaved: true,
+        })
     }
 
     fn batched(ane: &mut Ane<'_>, node: &Node, s: Sizes, k: &Var, v: &Var) -> Result<Self, ConvertError> {
-        let shape = [s.batch, s.heads, s.width, s.keys];
+        let shape = s.head_major(s.keys);
         let key = ane
             .emit
             .reshape(&format!("{}_key_heads", node.scope), k, &shape)?;
@@ -194,16 +239,34 @@ impl Form {
         Ok(Self::Batched { key, value })
     }
 
+    /// An interleaved key as (B, S, heads, d): the one transpose of a layer.
+    fn key(ane: &mut Ane<'_>, node: &Node, s: Sizes, k: &Var) -> Result<Var, ConvertError> {
+        let scope = &node.scope;
+        let key = ane
+            .emit
+            .reshape(&format!("{scope}_key_heads"), k, &s.interleaved(s.keys))?;
+        ane.emit
+            .transpose(&format!("{scope}_key_transposed"), &key, &[0, 3, 2, 1])
+    }
+
     fn scores(&self, ane: &mut Ane<'_>, node: &Node, s: Sizes, q: &Var) -> Result<Var, ConvertError> {
         let scope = &node.scope;
+        let name = format!("{scope}_query_heads");
         match self {
             Self::Packed { key, .. } => {
-                let shape = [s.batch, s.width, s.heads, s.queries];
-                let query = ane.emit.reshape(&format!("{scope}_query_heads"), q, &shape)?;
+                let query = ane.emit.reshape(&name, q, &s.interleaved(s.queries))?;
                 ane.einsum(&format!("{scope}_scores"), key, &query)
             }
-            Self::Split { keys, .. } => {
-                let queries = ane.cut(&format!("{scope}_query_head"), q, s.heads, 1)?;
+            Self::Split {
+                keys, interleaved, ..
+            } => {
+                let cut = format!("{scope}_query_head");
+                let queries = if *interleaved {
+                    let query = ane.emit.reshape(&name, q, &s.interleaved(s.queries))?;
+                    ane.cut(&cut, &query, s.heads, 2)?
+                } else {
+                    ane.cut(&cut, q, s.heads, 1)?
+                };
                 let mut scores = Vec::with_capacity(keys.len());
                 for (key, query) in keys.iter().zip(&queries) {
                     scores.push(ane.einsum(&format!("{scope}_head_scores"), key, query)?);
@@ -211,8 +274,7 @@ impl Form {
                 ane.emit.concat(&format!("{scope}_scores"), scores, 2)
             }
             Self::Batched { key, .. } => {
-                let shape = [s.batch, s.heads, s.width, s.queries];
-                let query = ane.emit.reshape(&format!("{scope}_query_heads"), q, &shape)?;
+                let query = ane.emit.reshape(&name, q, &s.head_major(s.queries))?;
                 ane.emit
                     .matmul(&format!("{scope}_scores"), (key, true), (&query, false))
             }
@@ -221,26 +283,46 @@ impl Form {
 
     fn context(&self, ane: &mut Ane<'_>, node: &Node, s: Sizes, p: &Var) -> Result<Var, ConvertError> {
         let scope = &node.scope;
-        let merged = [s.batch, s.heads * s.width, 1, s.queries];
+        let name = format!("{scope}_context");
+        let merged = [s.batch, Dim::Known(s.heads * s.width), Dim::Known(1), s.queries];
         match self {
             Self::Packed { value, .. } => {
-                let context = ane.einsum(&format!("{scope}_context"), value, p)?;
+                let context = ane.einsum(&name, value, p)?;
                 ane.emit.reshape(scope, &context, &merged)
             }
-            Self::Split { values, .. } => {
+            Self::Split {
+                values, interleaved, ..
+            } => {
                 let parts = ane.cut(&format!("{scope}_head_probabilities"), p, s.heads, 2)?;
                 let mut contexts = Vec::with_capacity(values.len());
                 for (value, part) in values.iter().zip(&parts) {
                     contexts.push(ane.einsum(&format!("{scope}_head_context"), value, part)?);
                 }
-                ane.emit.concat(scope, contexts, 1)
+                if !interleaved {
+                    return ane.emit.concat(scope, contexts, 1);
+                }
+                let context = ane.emit.concat(&name, contexts, 2)?;
+                ane.emit.reshape(scope, &context, &merged)
             }
             Self::Batched { value, .. } => {
-                let context = ane
-                    .emit
-                    .matmul(&format!("{scope}_context"), (value, false), (p, false))?;
+                let context = ane.emit.matmul(&name, (value, false), (p, false))?;
                 ane.emit.reshape(scope, &context, &merged)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_queries_are_taken_in_turns_where_their_number_is_known() {
+        assert_eq!(chunks_of(Dim::Known(512)), [(0, None)]);
+        assert_eq!(
+            chunks_of(Dim::Known(1025)),
+            [(0, Some(512)), (512, Some(1024)), (1024, Some(1025))]
+        );
+        assert_eq!(chunks_of(Dim::Symbol(1)), [(0, None)]);
     }
 }

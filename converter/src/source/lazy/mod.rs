@@ -45,7 +45,7 @@ enum Base {
 }
 
 /// Rows of the base, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 enum Rows {
     Range(Range<u64>),
     Listed(Arc<[u32]>),
@@ -247,6 +247,26 @@ impl LazyTensor {
     pub fn scale(mut self, factor: f32) -> Self {
         self.scale *= factor;
         self
+    }
+
+    /// Whether both read the same elements of the same open file, in the same order and with the same scale;
+    /// their shapes may differ. Never true of placeholders.
+    pub fn reads_as(&self, other: &Self) -> bool {
+        let same_base = match (&self.base, &other.base) {
+            (Base::Slice(a), Base::Slice(b)) => {
+                Arc::ptr_eq(&a.file, &b.file)
+                    && (a.offset, a.dtype, a.column_major) == (b.offset, b.dtype, b.column_major)
+                    && a.count() == b.count()
+            }
+            (Base::Nested(a), Base::Nested(b)) => a.reads_as(b),
+            _ => false,
+        };
+        same_base
+            && self.base_columns == other.base_columns
+            && self.rows == other.rows
+            && self.columns == other.columns
+            && self.transposed == other.transposed
+            && self.scale.to_bits() == other.scale.to_bits()
     }
 
     /// Rows picked from the base.
