@@ -5,6 +5,7 @@ pub mod torchscript;
 
 mod bert;
 mod config;
+pub mod export;
 mod heads;
 mod parameters;
 mod sentence;

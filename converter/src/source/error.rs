@@ -34,6 +34,13 @@ pub enum Place {
         /// Column, from 1.
         column: u32,
     },
+    /// A member of a JSON document in an archive.
+    Member {
+        /// Name of the entry.
+        entry: String,
+        /// Way to the member from the document's root: `graph_module.graph.nodes[12].inputs[0]`.
+        path: String,
+    },
 }
 
 impl fmt::Display for Place {
@@ -52,6 +59,9 @@ impl fmt::Display for Place {
             }
             Self::Text { entry, line, column } => {
                 write!(f, ", {}:{line}:{column}", shortened(entry))
+            }
+            Self::Member { entry, path } => {
+                write!(f, ", entry `{}`, `{}`", shortened(entry), shortened(path))
             }
         }
     }

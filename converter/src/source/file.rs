@@ -3,13 +3,15 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{Place, SourceError};
 
-/// An open file, or bytes that stand for one (computed tables, tests, fuzzing).
+/// An open file, a part of one (an archive in an archive), or bytes that stand for one (computed tables, tests,
+/// fuzzing).
 pub struct SourceFile {
     path: PathBuf,
     len: u64,
@@ -19,6 +21,7 @@ pub struct SourceFile {
 enum Backing {
     Disk(File),
     Memory(Vec<u8>),
+    Section { whole: Arc<SourceFile>, start: u64 },
 }
 
 impl fmt::Debug for SourceFile {
@@ -61,7 +64,33 @@ impl SourceFile {
         })
     }
 
-    /// Path, as opened.
+    /// A part of the file as a file of its own, under the file's path and `name`.
+    ///
+    /// # Errors
+    /// When the range does not lie in the file.
+    pub fn section(self: &Arc<Self>, name: &str, range: Range<u64>) -> Result<Arc<Self>, SourceError> {
+        if range.start > range.end || range.end > self.len {
+            let reason = format!(
+                "`{name}` at {range:?} does not lie in the file's {} bytes",
+                self.len
+            );
+            return Err(SourceError::malformed(
+                &self.path,
+                Place::Offset(range.start),
+                reason,
+            ));
+        }
+        Ok(Arc::new(Self {
+            path: self.path.join(name),
+            len: range.end - range.start,
+            backing: Backing::Section {
+                whole: self.clone(),
+                start: range.start,
+            },
+        }))
+    }
+
+    /// Path, as opened; within a section, followed by its name.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -79,9 +108,16 @@ impl SourceFile {
     /// Fills `out` from `offset` on.
     ///
     /// # Errors
-    /// As the system gives them; `UnexpectedEof` when the file ends before.
+    /// As the system gives them; `UnexpectedEof` when the file, or the section, ends before.
     pub fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
         match &self.backing {
+            Backing::Section { whole, start } => {
+                let end = offset.checked_add(out.len() as u64);
+                if end.is_none_or(|end| end > self.len) {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                whole.read_exact_at(out, start + offset)
+            }
             Backing::Disk(file) => file.read_exact_at(out, offset),
             Backing::Memory(bytes) => {
                 let range = usize::try_from(offset)

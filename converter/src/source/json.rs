@@ -1,8 +1,10 @@
 //! JSON configuration files: small, read whole, errors with the key.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -23,6 +25,73 @@ pub(super) fn read<T: DeserializeOwned>(file: &SourceFile) -> Result<T, SourceEr
     let bytes = file.read_vec(0, file.len(), MOST_BYTES)?;
     serde_json::from_slice(&bytes)
         .map_err(|error| SourceError::malformed(file.path(), Place::Whole, format!("is not valid: {error}")))
+}
+
+/// Parses the JSON document an archive's entry holds; what is wrong with it is said with the way to it.
+///
+/// # Errors
+/// When it is not JSON, or not of that form.
+pub(crate) fn parse_entry<T: DeserializeOwned>(
+    file: &Path,
+    entry: &str,
+    text: &[u8],
+) -> Result<T, SourceError> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let fail = |path: String, error: serde_json::Error| {
+        let place = match path.as_str() {
+            "" | "." => Place::Entry {
+                name: entry.into(),
+                offset: None,
+            },
+            _ => Place::Member {
+                entry: entry.into(),
+                path,
+            },
+        };
+        SourceError::malformed(
+            file,
+            place,
+            format!("is not valid: {}", shortened(&error.to_string())),
+        )
+    };
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        fail(path, error.into_inner())
+    })?;
+    json.end().map_err(|error| fail(String::new(), error))?;
+    Ok(value)
+}
+
+/// `Infinity`, `-Infinity` and `NaN`, which Python writes outside of strings though JSON has no such words, put in
+/// quotes.
+pub(crate) fn quote_non_finite(text: &[u8]) -> Cow<'_, [u8]> {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut quoted = Vec::new();
+    let (mut copied, mut at, mut in_string) = (0, 0, false);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => at += 1,
+            b'-' | b'I' | b'N' if !in_string => {
+                if let Some(word) = WORDS.into_iter().find(|word| text[at..].starts_with(word)) {
+                    quoted.extend_from_slice(&text[copied..at]);
+                    quoted.push(b'"');
+                    quoted.extend_from_slice(word);
+                    quoted.push(b'"');
+                    at += word.len();
+                    copied = at;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    quoted.extend_from_slice(&text[copied..]);
+    Cow::Owned(quoted)
 }
 
 /// A JSON object of one file, asked key by key.
@@ -109,7 +178,8 @@ impl Settings {
 }
 
 /// A JSON object in which no key may come twice.
-pub(super) struct UniqueMap<V>(pub(super) BTreeMap<String, V>);
+#[derive(Debug)]
+pub(crate) struct UniqueMap<V>(pub(crate) BTreeMap<String, V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -135,5 +205,22 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
         }
 
         deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_python_writes_for_what_json_lacks() {
+        let quoted = |text: &str| String::from_utf8(quote_non_finite(text.as_bytes()).into_owned()).unwrap();
+        assert_eq!(
+            quoted(r#"[-Infinity,Infinity, NaN,-1]"#),
+            r#"["-Infinity","Infinity", "NaN",-1]"#
+        );
+        for kept in [r#"{"NaN \" Infinity":"-Infinity"}"#, r#"["\\",1]"#, "", "\"\\"] {
+            assert_eq!(quoted(kept), kept);
+        }
     }
 }

@@ -76,6 +76,11 @@ impl TensorSlice {
         &self.shape
     }
 
+    /// Bytes its elements take.
+    pub(super) fn byte_len(&self) -> u64 {
+        self.count() * self.dtype.size()
+    }
+
     /// Number of elements.
     pub fn count(&self) -> u64 {
         // Checked not to overflow when it was made.

@@ -2,7 +2,7 @@
 //! one stored entry per storage.
 //!
 //! Layout as in `torch/serialization.py` (`_save`) and `torch/_utils.py` (`_rebuild_tensor_v2`, `_v3`,
-//! `_rebuild_parameter`): a tensor is a call with (storage, element offset, size, stride, …); a storage is the
+//! `_rebuild_parameter`, `_rebuild_parameter_with_state`): a tensor is a call with (storage, element offset, size, stride, …); a storage is the
 //! persistent id `("storage", class, key, location, elements)`, its bytes the entry `data/<key>`.
 
 mod script;
@@ -16,6 +16,8 @@ use super::pickle::Id;
 use super::tensor_set::TensorSlice;
 use super::zip::Archive;
 use tensors::{TensorReader, allowed, read_pickle};
+
+pub(super) use tensors::{Order, order};
 
 pub use script::{Attribute, ObjectId, ScriptArchive};
 
@@ -39,9 +41,24 @@ pub struct StateDict {
 /// Reads a state dict; tensor bytes stay where they are.
 ///
 /// # Errors
-/// When the file is not such an archive, its pickle names anything but tensors, or a tensor does not lie in its
-/// storage.
+/// When the file is not such an archive, its pickle names anything but tensors, a tensor does not lie in its
+/// storage, or there are no tensors.
 pub fn read(file: &Arc<SourceFile>) -> Result<StateDict, SourceError> {
+    read_as(file, state_dict)
+}
+
+/// Reads a dictionary of tensors that may well be empty, as the constants of an export are.
+///
+/// # Errors
+/// As [`read`], but for an empty dictionary.
+pub(super) fn read_possibly_empty(file: &Arc<SourceFile>) -> Result<StateDict, SourceError> {
+    read_as(file, dictionary)
+}
+
+fn read_as(
+    file: &Arc<SourceFile>,
+    form: impl Fn(&TensorReader<'_>, Id) -> Result<StateDict, SourceError>,
+) -> Result<StateDict, SourceError> {
     refuse_other_formats(file)?;
     let archive = Archive::open(file.clone())?;
     let folder = folder(&archive)?;
@@ -54,7 +71,7 @@ pub fn read(file: &Arc<SourceFile>) -> Result<StateDict, SourceError> {
         entry,
         pickle: &pickle,
     };
-    state_dict(&reader, pickle.root())
+    form(&reader, pickle.root())
 }
 
 /// Refuses tensors of the other byte order.
@@ -117,8 +134,27 @@ fn folder(archive: &Archive) -> Result<String, SourceError> {
     Ok(folder.to_owned())
 }
 
-/// The tensors and other values of a dictionary.
+/// The tensors and other values of a dictionary that has tensors.
 fn state_dict(reader: &TensorReader<'_>, root: Id) -> Result<StateDict, SourceError> {
+    let found = dictionary(reader, root)?;
+    if !found.tensors.is_empty() {
+        return Ok(found);
+    }
+    let names: Vec<String> = found.others.iter().take(8).map(|name| shortened(name)).collect();
+    let reason = if names.is_empty() {
+        "the state dict is empty".to_owned()
+    } else {
+        format!(
+            "there are no tensors at the top level, only {}; a training checkpoint? save model.state_dict() on its \
+             own",
+            names.join(", ")
+        )
+    };
+    Err(reader.fail(root, &reason))
+}
+
+/// The tensors and other values of a dictionary.
+fn dictionary(reader: &TensorReader<'_>, root: Id) -> Result<StateDict, SourceError> {
     let items = reader.items(root).ok_or_else(|| {
         let kind = reader.pickle.kind(root);
         reader.fail(
@@ -141,19 +177,6 @@ fn state_dict(reader: &TensorReader<'_>, root: Id) -> Result<StateDict, SourceEr
             Some(slice) => found.tensors.push(slice),
             None => found.others.push(name.to_owned()),
         }
-    }
-    if found.tensors.is_empty() {
-        let names: Vec<String> = found.others.iter().take(8).map(|name| shortened(name)).collect();
-        let reason = if names.is_empty() {
-            "the state dict is empty".to_owned()
-        } else {
-            format!(
-                "there are no tensors at the top level, only {}; a training checkpoint? \
-                     save model.state_dict() on its own",
-                names.join(", ")
-            )
-        };
-        return Err(reader.fail(root, &reason));
     }
     Ok(found)
 }

@@ -51,7 +51,10 @@ pub(super) fn allowed(module: &str, name: &str) -> bool {
         "torch._utils" => {
             matches!(
                 name,
-                "_rebuild_tensor_v2" | "_rebuild_tensor_v3" | "_rebuild_parameter"
+                "_rebuild_tensor_v2"
+                    | "_rebuild_tensor_v3"
+                    | "_rebuild_parameter"
+                    | "_rebuild_parameter_with_state"
             )
         }
         "torch.storage" => name == "UntypedStorage",
@@ -137,9 +140,12 @@ impl TensorReader<'_> {
     /// The tensor a value stands for; `None` when it stands for something else.
     pub(super) fn tensor(&self, name: &str, value: Id) -> Result<Option<TensorSlice>, SourceError> {
         let mut id = value;
-        // A parameter is a tensor with a flag; nobody wraps one in another.
+        // A parameter is a tensor with a flag, maybe with attributes someone gave it; nobody wraps one in another.
         if let Some((global, arguments, _)) = self.pickle.call(id)
-            && &*global.name == "_rebuild_parameter"
+            && matches!(
+                &*global.name,
+                "_rebuild_parameter" | "_rebuild_parameter_with_state"
+            )
         {
             id = *arguments
                 .first()
@@ -275,14 +281,14 @@ impl TensorReader<'_> {
 
 /// How a dense tensor's elements follow each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Order {
+pub(in crate::source) enum Order {
     RowMajor,
     ColumnMajor,
 }
 
 /// The order strides describe; `None` when it is not dense or a permutation other than a matrix's transpose. Axes of
 /// length 1 may have any stride, tensors without elements too.
-fn order(size: &[u64], stride: &[u64]) -> Option<Order> {
+pub(in crate::source) fn order(size: &[u64], stride: &[u64]) -> Option<Order> {
     if size.contains(&0) {
         return Some(Order::RowMajor);
     }

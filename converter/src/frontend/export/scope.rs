@@ -1,0 +1,88 @@
+//! Module paths of calls: `encoder.layer.3.attention.self`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Paths told from `nn_module_stack`, each kept once.
+#[derive(Debug, Default)]
+pub(super) struct Scopes {
+    known: HashMap<String, Arc<str>>,
+}
+
+impl Scopes {
+    /// The innermost module of a stack; empty for the outermost module and for calls made in none.
+    pub(super) fn innermost(&mut self, stack: Option<&str>) -> Arc<str> {
+        let path = stack.map_or("", path);
+        if let Some(known) = self.known.get(path) {
+            return known.clone();
+        }
+        let kept: Arc<str> = path.into();
+        self.known.insert(path.into(), kept.clone());
+        kept
+    }
+}
+
+/// The path in the last of a stack's entries, `key,path,class` with semicolons between
+/// (`torch/_export/serde/serialize.py`, `serialize_metadata`).
+fn path(stack: &str) -> &str {
+    let entry = stack.rsplit(';').next().unwrap_or_default();
+    let mut fields = fields(entry);
+    let (Some(_), Some(path), Some(_)) = (fields.next(), fields.next(), fields.next()) else {
+        return "";
+    };
+    // A stand-in for modules that are not known.
+    if path.starts_with("_empty_nn_module_stack") {
+        return "";
+    }
+    // Modules whose `forward` does not call itself `self` are named after their local variable: `L['model'].encoder`.
+    let path = match path.strip_prefix("L[").and_then(|rest| rest.split_once(']')) {
+        Some((_, rest)) => rest.strip_prefix('.').unwrap_or(rest),
+        None => path,
+    };
+    // A module's second call is `name@1`.
+    path.split_once('@').map_or(path, |(path, _)| path)
+}
+
+/// Fields between commas that stand in no bracket.
+fn fields(entry: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0usize;
+    entry.split(move |c| {
+        match c {
+            '[' | '(' => depth += 1,
+            ']' | ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_as_exports_write_them() {
+        for (stack, expected) in [
+            ("L__self__,,transformers.BertModel", ""),
+            (
+                "L__self__,,T;L__self__encoder.layer.0,encoder.layer.0,transformers.BertLayer",
+                "encoder.layer.0",
+            ),
+            (
+                "L__self__,,T;L__s___b_embeddings,L['s'].b.embeddings,T",
+                "b.embeddings",
+            ),
+            ("L__self__,,T;L__self__layers.0@1,layers.0@1,T", "layers.0"),
+            ("L__self__,,T;k[(1,2)],layers.0,types.Generic[a,b]", "layers.0"),
+            (
+                "_empty_nn_module_stack_from_metadata_hook,_empty_nn_module_stack_from_metadata_hook,\
+                 _empty_nn_module_stack_from_metadata_hook",
+                "",
+            ),
+            ("nonsense", ""),
+            ("", ""),
+        ] {
+            assert_eq!(path(stack), expected, "{stack}");
+        }
+    }
+}
