@@ -56,7 +56,33 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
             }
             Ok((kind, shape.to_vec()))
         }
-        Op::Add | Op::Mul => Ok((kind, broadcast(shape, inputs[1].1)?)),
+        Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Maximum | Op::Minimum => {
+            if kind != inputs[1].0 {
+                return Err(format!("{kind:?} and {:?} are not one kind", inputs[1].0));
+            }
+            Ok((kind, broadcast(shape, inputs[1].1)?))
+        }
+        Op::And | Op::Or => match (kind, inputs[1].0) {
+            (Kind::Bool, Kind::Bool) => Ok((kind, broadcast(shape, inputs[1].1)?)),
+            other => Err(format!("takes truth values, has {other:?}")),
+        },
+        Op::Compare(_) => Ok((Kind::Bool, broadcast(shape, inputs[1].1)?)),
+        Op::CompareScalar(..) | Op::ToBool => Ok((Kind::Bool, shape.to_vec())),
+        Op::Where => {
+            let ((on, a), (other, b)) = (inputs[1], inputs[2]);
+            if kind != Kind::Bool || on != other {
+                return Err(format!(
+                    "takes a condition and two of a kind, has {kind:?}, {on:?}, {other:?}"
+                ));
+            }
+            Ok((on, broadcast(shape, &broadcast(a, b)?)?))
+        }
+        Op::MaskedFill(_) => match inputs[1].0 {
+            Kind::Bool => Ok((kind, broadcast(shape, inputs[1].1)?)),
+            other => Err(format!("the mask is {other:?}")),
+        },
+        Op::ToInt => Ok((Kind::Int, shape.to_vec())),
+        Op::Unary(_) | Op::Clamp { .. } | Op::PowScalar(_) | Op::AddScalar(_) => Ok((kind, shape.to_vec())),
         Op::MulScalar(_)
         | Op::RsubScalar(_)
         | Op::Gelu { .. }
@@ -119,6 +145,82 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
             result[dim] = Dim::Known(total);
             Ok((kind, result))
         }
+        Op::Permute(dims) => {
+            let mut seen = vec![false; shape.len()];
+            let mut result = Vec::with_capacity(shape.len());
+            for dim in dims {
+                let dim = axis(*dim, shape.len())?;
+                if std::mem::replace(&mut seen[dim], true) {
+                    return Err(format!("dimension {dim} comes twice"));
+                }
+                result.push(shape[dim]);
+            }
+            match result.len() == shape.len() {
+                true => Ok((kind, result)),
+                false => Err(format!("{dims:?} does not order {} dimensions", shape.len())),
+            }
+        }
+        Op::Slice { dim, start, end } => {
+            let dim = axis(*dim, shape.len())?;
+            let inside = shape[dim].known().is_none_or(|size| *end <= size);
+            if start > end || !inside {
+                return Err(format!("{start}..{end} does not lie in {}", shape[dim]));
+            }
+            let mut result = shape.to_vec();
+            result[dim] = Dim::Known(end - start);
+            Ok((kind, result))
+        }
+        Op::Expand(sizes) => {
+            let wanted: Vec<Dim> = sizes.iter().copied().map(Dim::Known).collect();
+            match broadcast(shape, &wanted)? {
+                result if result == wanted => Ok((kind, wanted)),
+                _ => Err(format!("{shape:?} does not expand to {sizes:?}")),
+            }
+        }
+        Op::Matmul => {
+            let ([a_batch @ .., rows, inner], [b_batch @ .., other, columns]) = (shape, inputs[1].1) else {
+                return Err("takes matrices".into());
+            };
+            if !inner.compatible(*other) {
+                return Err(format!("{inner} columns times {other} rows"));
+            }
+            let mut result = broadcast(a_batch, b_batch)?;
+            result.extend([*rows, *columns]);
+            Ok((kind, result))
+        }
+        Op::Softmax(dim) | Op::CumSum(dim) => {
+            axis(*dim, shape.len())?;
+            Ok((kind, shape.to_vec()))
+        }
+        Op::Reduce { dims, keep, .. } => {
+            let dims = dims
+                .iter()
+                .map(|dim| axis(*dim, shape.len()))
+                .collect::<Result<Vec<_>, _>>()?;
+            let result = shape
+                .iter()
+                .enumerate()
+                .filter_map(|(index, size)| match dims.contains(&index) {
+                    true => keep.then_some(Dim::Known(1)),
+                    false => Some(*size),
+                });
+            Ok((kind, result.collect()))
+        }
+        Op::Gather(dim) => {
+            let dim = axis(*dim, shape.len())?;
+            let (index_kind, index) = inputs[1];
+            let fits = index_kind == Kind::Int
+                && index.len() == shape.len()
+                && index
+                    .iter()
+                    .zip(shape)
+                    .enumerate()
+                    .all(|(i, (a, b))| i == dim || a == b);
+            match fits {
+                true => Ok((kind, index.to_vec())),
+                false => Err(format!("{index:?} does not gather from {shape:?}")),
+            }
+        }
         Op::ScaledDotProductAttention { .. } => {
             let (key, value) = (inputs[1].1, inputs[2].1);
             let ([b, h, s, d], [_, _, keys, e], [_, _, values, out]) = (shape, key, value) else {
@@ -160,9 +262,23 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
 /// Fewest and most arguments.
 const fn arity(op: &Op) -> (usize, usize) {
     match op {
-        Op::Embedding | Op::Add | Op::Mul | Op::SliceLike(_) => (2, 2),
+        Op::Embedding
+        | Op::Add
+        | Op::Sub
+        | Op::Mul
+        | Op::Div
+        | Op::Maximum
+        | Op::Minimum
+        | Op::And
+        | Op::Or
+        | Op::Compare(_)
+        | Op::MaskedFill(_)
+        | Op::Matmul
+        | Op::Gather(_)
+        | Op::SliceLike(_) => (2, 2),
+        Op::Where => (3, 3),
         Op::Linear => (2, 3),
-        Op::LayerNorm { .. } => (3, 3),
+        Op::LayerNorm { .. } => (1, 3),
         Op::ScaledDotProductAttention { .. } | Op::Attention { .. } => (3, 4),
         Op::Pool(_) => (2, 2),
         Op::Concat(_) => (1, usize::MAX),

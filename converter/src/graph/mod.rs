@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use infer::infer;
-pub use op::{AttentionLayout, Op, PoolKind};
+pub use op::{AttentionLayout, Comparison, Op, PoolKind, Reduction, Unary};
 
 use corer_mil::Dim;
 
@@ -28,6 +28,8 @@ pub enum Kind {
     Float,
     /// Integers: token ids, masks, positions.
     Int,
+    /// Truth values.
+    Bool,
 }
 
 /// Where a value comes from.
@@ -37,7 +39,7 @@ pub enum Def {
     Input,
     /// A parameter or buffer of the checkpoint, maybe rearranged.
     Weight(LazyTensor),
-    /// Integers known from the start (position ids).
+    /// Integers known from the start (position ids), or truth values as zeros and ones.
     Ints(Arc<[i64]>),
     /// The result of a node.
     Node,
@@ -147,6 +149,29 @@ impl Graph {
         })
     }
 
+    /// Adds known truth values.
+    pub fn bools(&mut self, name: &str, shape: Vec<Dim>, values: impl Into<Arc<[i64]>>) -> ValueId {
+        self.add(ValueInfo {
+            name: name.into(),
+            kind: Kind::Bool,
+            shape,
+            def: Def::Ints(values.into()),
+        })
+    }
+
+    /// Puts an operation before the node at `index`; its result's shape follows from its arguments.
+    ///
+    /// # Errors
+    /// When the arguments don't fit the operation.
+    pub fn insert(&mut self, index: usize, op: Op, inputs: Vec<ValueId>) -> Result<ValueId, GraphError> {
+        let scope = self.nodes[index].scope.clone();
+        let output = self.push(&scope, op, inputs)?;
+        if let Some(node) = self.nodes.pop() {
+            self.nodes.insert(index, node);
+        }
+        Ok(output)
+    }
+
     /// Appends an operation; its result's shape follows from its arguments.
     ///
     /// # Errors
@@ -245,7 +270,7 @@ impl Graph {
 
     /// The position of the node that makes a value.
     pub fn producer_index(&self, id: ValueId) -> Option<usize> {
-        // Values are created with their nodes, so their order agrees, gaps aside.
+        // Values are created with their nodes, so their order agrees, gaps and what passes inserted aside.
         self.nodes
             .binary_search_by_key(&id, |node| node.output)
             .ok()

@@ -18,12 +18,49 @@ pub enum Op {
     Add,
     /// `aten::mul(a, b)`, broadcasting.
     Mul,
+    /// `aten::sub(a, b)`, broadcasting.
+    Sub,
+    /// `aten::div(a, b)`, broadcasting.
+    Div,
+    /// `aten::maximum(a, b)`, broadcasting.
+    Maximum,
+    /// `aten::minimum(a, b)`, broadcasting.
+    Minimum,
+    /// `aten::logical_and(a, b)`, broadcasting.
+    And,
+    /// `aten::logical_or(a, b)`, broadcasting.
+    Or,
+    /// A comparison of two values, broadcasting.
+    Compare(Comparison),
+    /// A comparison with a scalar on the right.
+    CompareScalar(Comparison, f64),
+    /// `aten::where(condition, a, b)`, broadcasting.
+    Where,
+    /// `aten::masked_fill(x, mask, scalar)`: the scalar where the mask is true.
+    MaskedFill(f64),
+    /// `aten::add(x, scalar)`.
+    AddScalar(f64),
     /// `aten::mul(x, scalar)`.
     MulScalar(f64),
+    /// `aten::pow(x, scalar)`.
+    PowScalar(f64),
+    /// `aten::clamp(x, min, max)`; infinite where open.
+    Clamp {
+        /// Lower bound.
+        min: f64,
+        /// Upper bound.
+        max: f64,
+    },
+    /// An elementwise function.
+    Unary(Unary),
     /// `aten::rsub(x, scalar)`: scalar − x.
     RsubScalar(f64),
     /// `aten::to(x)` a float type.
     ToFloat,
+    /// `aten::to(x)` an integer type; floats lose their fraction.
+    ToInt,
+    /// `aten::to(x, bool)`: whether it is not zero.
+    ToBool,
     /// `aten::gelu(x)`.
     Gelu {
         /// The tanh approximation instead of erf.
@@ -55,6 +92,36 @@ pub enum Op {
     SliceLike(i64),
     /// `aten::cat(xs…, dim)`.
     Concat(i64),
+    /// `aten::permute(x, dims)`.
+    Permute(Vec<i64>),
+    /// `aten::slice(x, dim, start, end)`.
+    Slice {
+        /// Dimension cut.
+        dim: i64,
+        /// First position kept.
+        start: u64,
+        /// One past the last.
+        end: u64,
+    },
+    /// `aten::expand(x, sizes)`: repeats along dimensions of size 1 and new ones in front.
+    Expand(Vec<u64>),
+    /// `aten::matmul(a, b)` of values of rank 2 or more, leading dimensions broadcasting.
+    Matmul,
+    /// `aten::softmax(x, dim)`.
+    Softmax(i64),
+    /// A reduction over some dimensions.
+    Reduce {
+        /// What is computed.
+        kind: Reduction,
+        /// Over which dimensions.
+        dims: Vec<i64>,
+        /// Whether they stay, with size 1.
+        keep: bool,
+    },
+    /// `aten::cumsum(x, dim)`.
+    CumSum(i64),
+    /// `aten::gather(x, dim, index)`.
+    Gather(i64),
     /// `aten::scaled_dot_product_attention(query, key, value, mask?)` on (B, heads, S, d).
     ScaledDotProductAttention {
         /// Factor on the scores; 1/√d when `None`.
@@ -79,6 +146,52 @@ pub enum Op {
         /// Smallest norm divided by.
         epsilon: f64,
     },
+}
+
+/// Elementwise functions that have no operation of their own above.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)] // ATen's names
+pub enum Unary {
+    Abs,
+    Ceil,
+    Cos,
+    Erf,
+    Exp,
+    Floor,
+    Log,
+    /// `aten::logical_not`.
+    Not,
+    Rsqrt,
+    Sign,
+    Sin,
+    Sqrt,
+}
+
+/// Comparisons.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)] // ATen's names
+pub enum Comparison {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+/// Reductions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reduction {
+    /// `aten::sum`.
+    Sum,
+    /// `aten::mean`.
+    Mean,
+    /// `aten::amax`.
+    Max,
+    /// `aten::amin`.
+    Min,
+    /// `aten::linalg_vector_norm` of order 2.
+    Norm,
 }
 
 /// How the channels that enter and leave [`Op::Attention`] are ordered.
@@ -113,10 +226,22 @@ impl fmt::Display for Op {
             Self::Embedding => "aten::embedding",
             Self::Linear => "aten::linear",
             Self::LayerNorm { .. } => "aten::layer_norm",
-            Self::Add => "aten::add",
+            Self::Add | Self::AddScalar(_) => "aten::add",
+            Self::Sub => "aten::sub",
+            Self::Div => "aten::div",
+            Self::Maximum => "aten::maximum",
+            Self::Minimum => "aten::minimum",
+            Self::And => "aten::logical_and",
+            Self::Or => "aten::logical_or",
+            Self::Compare(comparison) | Self::CompareScalar(comparison, _) => comparison.name(),
+            Self::Where => "aten::where",
+            Self::MaskedFill(_) => "aten::masked_fill",
+            Self::PowScalar(_) => "aten::pow",
+            Self::Clamp { .. } => "aten::clamp",
+            Self::Unary(function) => function.name(),
             Self::Mul | Self::MulScalar(_) => "aten::mul",
             Self::RsubScalar(_) => "aten::rsub",
-            Self::ToFloat => "aten::to",
+            Self::ToFloat | Self::ToInt | Self::ToBool => "aten::to",
             Self::Gelu { .. } => "aten::gelu",
             Self::Tanh => "aten::tanh",
             Self::Relu => "aten::relu",
@@ -128,6 +253,14 @@ impl fmt::Display for Op {
             Self::Select { .. } => "aten::select",
             Self::SliceLike(_) => "aten::slice",
             Self::Concat(_) => "aten::cat",
+            Self::Permute(_) => "aten::permute",
+            Self::Slice { .. } => "aten::slice",
+            Self::Expand(_) => "aten::expand",
+            Self::Matmul => "aten::matmul",
+            Self::Softmax(_) => "aten::softmax",
+            Self::Reduce { kind, .. } => kind.name(),
+            Self::CumSum(_) => "aten::cumsum",
+            Self::Gather(_) => "aten::gather",
             Self::ScaledDotProductAttention { .. } => "aten::scaled_dot_product_attention",
             Self::PaddingMask => "padding_mask",
             Self::Attention { .. } => "attention",
@@ -135,5 +268,52 @@ impl fmt::Display for Op {
             Self::Normalize { .. } => "normalize",
         };
         f.write_str(name)
+    }
+}
+
+impl Unary {
+    /// The function in ATen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Abs => "aten::abs",
+            Self::Ceil => "aten::ceil",
+            Self::Cos => "aten::cos",
+            Self::Erf => "aten::erf",
+            Self::Exp => "aten::exp",
+            Self::Floor => "aten::floor",
+            Self::Log => "aten::log",
+            Self::Not => "aten::logical_not",
+            Self::Rsqrt => "aten::rsqrt",
+            Self::Sign => "aten::sign",
+            Self::Sin => "aten::sin",
+            Self::Sqrt => "aten::sqrt",
+        }
+    }
+}
+
+impl Comparison {
+    /// The function in ATen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Eq => "aten::eq",
+            Self::Ne => "aten::ne",
+            Self::Lt => "aten::lt",
+            Self::Le => "aten::le",
+            Self::Gt => "aten::gt",
+            Self::Ge => "aten::ge",
+        }
+    }
+}
+
+impl Reduction {
+    /// The function in ATen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "aten::sum",
+            Self::Mean => "aten::mean",
+            Self::Max => "aten::amax",
+            Self::Min => "aten::amin",
+            Self::Norm => "aten::linalg_vector_norm",
+        }
     }
 }

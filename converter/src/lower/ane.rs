@@ -6,14 +6,14 @@
 
 mod attention;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use corer_mil::{Function, Input, Value, Var};
+use corer_mil::{Dim, Function, Input, Value, Var};
 
 use super::Classifier;
-use super::emit::{Emit, axis, fail, is_weight, known_shape, position};
+use super::emit::{Emit, fail, is_weight, known_shape, position};
 use crate::error::ConvertError;
-use crate::graph::{Node, Op, PoolKind, ValueId};
+use crate::graph::{Def, Graph, Kind, Node, Op, PoolKind, ValueId};
 
 /// The forms a value has been written in so far.
 #[derive(Clone, Default)]
@@ -47,13 +47,9 @@ pub(super) fn lower(emit: Emit<'_>, classifier: Option<&Classifier>) -> Result<F
         );
     }
     // The prefix first: whatever turns integers into floats stands together (rule D8).
-    let is_prefix = |node: &&Node| matches!(node.op, Op::Embedding | Op::PaddingMask | Op::SliceLike(_));
-    for node in graph
-        .nodes
-        .iter()
-        .filter(is_prefix)
-        .chain(graph.nodes.iter().filter(|node| !is_prefix(node)))
-    {
+    let prefix = prefix(graph);
+    let (first, rest): (Vec<_>, Vec<_>) = graph.nodes.iter().partition(|node| prefix.contains(&node.output));
+    for node in first.into_iter().chain(rest) {
         ane.node(node)?;
     }
     let mut outputs = Vec::with_capacity(graph.outputs.len());
@@ -63,51 +59,56 @@ pub(super) fn lower(emit: Emit<'_>, classifier: Option<&Classifier>) -> Result<F
     ane.emit.finish(outputs, classifier)
 }
 
+/// Results of the nodes that integers and constants alone decide: lookups, masks, and what their indices are computed
+/// from.
+fn prefix(graph: &Graph) -> HashSet<ValueId> {
+    let mut found = HashSet::new();
+    for node in &graph.nodes {
+        let whole = |id: &ValueId| graph.value(*id).kind != Kind::Float;
+        let early = |id: &ValueId| match graph.value(*id).def {
+            Def::Input => whole(id),
+            Def::Weight(_) | Def::Ints(_) => true,
+            Def::Node => whole(id) && found.contains(id),
+        };
+        if node.inputs.iter().any(whole) && node.inputs.iter().all(early) {
+            found.insert(node.output);
+        }
+    }
+    found
+}
+
 impl Ane<'_> {
     fn node(&mut self, node: &Node) -> Result<(), ConvertError> {
-        let scope = node.scope.as_str();
         let (plain, var) = match &node.op {
             Op::Embedding => {
                 let indices = self.plain(node, node.inputs[1])?;
                 (true, self.emit.gather(node, &indices)?)
             }
             Op::PaddingMask => (false, self.emit.additive_mask(node, &[2, 3])?),
-            Op::SliceLike(dim) => {
-                let (x, like) = (
-                    self.plain(node, node.inputs[0])?,
-                    self.plain(node, node.inputs[1])?,
-                );
-                let axis = axis(node, *dim, x.tensor().rank())?;
-                (true, self.emit.slice_like(scope, &x, &like, axis)?)
+            Op::Linear if self.has_place(node.inputs[0]) => (false, self.convolution(node)?),
+            Op::Linear => {
+                let x = self.plain(node, node.inputs[0])?;
+                (true, self.emit.linear(node, &x)?)
             }
-            Op::Add | Op::Mul => self.elementwise(node)?,
-            Op::Linear => (false, self.convolution(node)?),
-            Op::LayerNorm { epsilon } => {
+            Op::LayerNorm { epsilon } if self.has_place(node.inputs[0]) => {
                 let x = self.channels_first(node, node.inputs[0])?;
                 (false, self.emit.layer_norm(node, &x, 1, *epsilon)?)
             }
+            Op::LayerNorm { epsilon } => {
+                let x = self.plain(node, node.inputs[0])?;
+                (true, self.emit.layer_norm(node, &x, -1, *epsilon)?)
+            }
             Op::Attention { heads, scale, layout } => (false, self.attention(node, *heads, *scale, *layout)?),
             Op::Select { dim, index } => self.select(node, *dim, *index)?,
+            Op::Slice { dim, start, end } => self.cut_positions(node, *dim, *start, *end)?,
             Op::Pool(kind) => (false, self.pool(node, *kind)?),
             Op::Normalize { epsilon } => {
                 let x = self.channels_first(node, node.inputs[0])?;
                 (false, self.emit.normalize(node, &x, 1, *epsilon)?)
             }
-            Op::Concat(1) => {
-                let mut parts = Vec::with_capacity(node.inputs.len());
-                for id in &node.inputs {
-                    parts.push(self.channels_first(node, *id)?);
-                }
-                (false, self.emit.concat(scope, parts, 1)?)
-            }
-            _ => {
-                let x = self.channels_first(node, node.inputs[0])?;
-                let active = self.emit.activation(node, &x);
-                (
-                    false,
-                    active.unwrap_or_else(|| Err(fail(node, "the ane layout has no form for it here")))?,
-                )
-            }
+            Op::Concat(dim) => self.join(node, *dim)?,
+            op if elementwise(op) => self.elementwise(node)?,
+            _ => (true, self.written_plainly(node)?),
         };
         let forms = self.forms.entry(node.output).or_default();
         if plain {
@@ -118,24 +119,105 @@ impl Ane<'_> {
         Ok(())
     }
 
-    /// Adds and products: plain while both sides still are, in the layout otherwise.
+    /// Elementwise operations: plain while all sides still are, in the layout when all have a place in it.
     fn elementwise(&mut self, node: &Node) -> Result<(bool, Var), ConvertError> {
-        let op = if node.op == Op::Add { "add" } else { "mul" };
         let still_plain = |id: &ValueId| {
             self.forms
                 .get(id)
                 .is_some_and(|forms| forms.plain.is_some() && forms.channels_first.is_none())
         };
-        let plain = node.inputs.iter().all(still_plain);
-        let mut sides = Vec::with_capacity(2);
-        for id in &node.inputs {
-            sides.push(if plain {
-                self.plain(node, *id)?
-            } else {
-                self.channels_first(node, *id)?
-            });
+        if node.inputs.iter().all(still_plain) || !self.side_by_side(node) {
+            return Ok((true, self.written_plainly(node)?));
         }
-        Ok((plain, self.emit.binary(op, &node.scope, &sides[0], &sides[1])?))
+        let mut sides = Vec::with_capacity(node.inputs.len());
+        for id in &node.inputs {
+            sides.push(self.channels_first(node, *id)?);
+        }
+        Ok((false, self.emit.plain(node, &sides)?))
+    }
+
+    /// Whether all arguments turn into the layout so that they still broadcast as they did: they have the result's
+    /// rank, or are one value per channel, or one value.
+    fn side_by_side(&self, node: &Node) -> bool {
+        let graph = self.emit.graph;
+        let rank = graph.shape(node.output).len();
+        matches!(rank, 2 | 3)
+            && node.inputs.iter().all(|id| {
+                let shape = graph.shape(*id);
+                let known = is_weight(graph, *id);
+                // Only whole constants are turned on their way to disk.
+                let turned = shape.len() == rank && (!known || rank == 2 || shape[0].known() == Some(1));
+                graph.value(*id).kind != Kind::Int && (turned || (known && shape.len() <= 1))
+            })
+    }
+
+    /// Whether a value has a place in the layout: (B, S, C) and (B, C) have.
+    fn has_place(&self, id: ValueId) -> bool {
+        matches!(self.emit.graph.shape(id).len(), 2 | 3)
+    }
+
+    /// What the layout has no form for, on values as the graph shapes them.
+    fn written_plainly(&mut self, node: &Node) -> Result<Var, ConvertError> {
+        let mut args = Vec::with_capacity(node.inputs.len());
+        for id in &node.inputs {
+            args.push(self.plain(node, *id)?);
+        }
+        self.emit.plain(node, &args)
+    }
+
+    /// Where a dimension of (B, S, C) or (B, C) lies in the layout; `None` for others.
+    fn place_of(&self, node: &Node, dim: i64) -> Option<usize> {
+        let rank = self.emit.graph.shape(node.inputs[0]).len();
+        let dim = corer_mil::ops::normalize_axis(dim, rank).ok()?;
+        match (rank, dim) {
+            (3, 1) => Some(3),
+            (3, 2) | (2, 1) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// Whether a value is in the layout already, and so better used there.
+    fn is_inside(&self, id: ValueId) -> bool {
+        self.forms
+            .get(&id)
+            .is_some_and(|forms| forms.channels_first.is_some())
+    }
+
+    /// Joins tokens or channels in the layout when any part is there already.
+    fn join(&mut self, node: &Node, dim: i64) -> Result<(bool, Var), ConvertError> {
+        let inside = node.inputs.iter().any(|id| self.is_inside(*id));
+        let Some(axis) = self
+            .place_of(node, dim)
+            .filter(|_| inside && self.side_by_side(node))
+        else {
+            return Ok((true, self.written_plainly(node)?));
+        };
+        let mut parts = Vec::with_capacity(node.inputs.len());
+        for id in &node.inputs {
+            parts.push(self.channels_first(node, *id)?);
+        }
+        let axis = i32::try_from(axis).unwrap_or(i32::MAX);
+        Ok((false, self.emit.concat(&node.scope, parts, axis)?))
+    }
+
+    /// Cuts tokens or channels in the layout.
+    fn cut_positions(
+        &mut self,
+        node: &Node,
+        dim: i64,
+        start: u64,
+        end: u64,
+    ) -> Result<(bool, Var), ConvertError> {
+        match self
+            .place_of(node, dim)
+            .filter(|_| self.is_inside(node.inputs[0]))
+        {
+            Some(axis) => {
+                let x = self.channels_first(node, node.inputs[0])?;
+                Ok((false, self.emit.slice(&node.scope, &x, axis, start, end)?))
+            }
+            None => Ok((true, self.written_plainly(node)?)),
+        }
     }
 
     /// A dense layer as a 1×1 convolution (rule L2); scale factors of its rows are per output channel.
@@ -171,9 +253,13 @@ impl Ane<'_> {
 
     /// One token's channels, or one channel of all tokens.
     fn select(&mut self, node: &Node, dim: i64, index: i64) -> Result<(bool, Var), ConvertError> {
-        let [_, tokens, channels] = self.emit.graph.shape(node.inputs[0])[..] else {
-            return Err(fail(node, "selects from (B, S, C) only"));
+        let ([_, tokens, channels], true) = (
+            self.emit.graph.shape(node.inputs[0]),
+            self.is_inside(node.inputs[0]),
+        ) else {
+            return Ok((true, self.written_plainly(node)?));
         };
+        let (tokens, channels) = (*tokens, *channels);
         let x = self.channels_first(node, node.inputs[0])?;
         match dim {
             1 | -2 => {
@@ -187,7 +273,7 @@ impl Ane<'_> {
                     .slice(&format!("{}_channel", node.scope), &x, 1, at, at + 1)?;
                 Ok((true, self.emit.squeeze(&node.scope, &channel, &[1, 2])?))
             }
-            _ => Err(fail(node, "selects tokens or channels only")),
+            _ => Ok((true, self.written_plainly(node)?)),
         }
     }
 
@@ -199,7 +285,7 @@ impl Ane<'_> {
                 let name = self.emit.graph.value(id).name.clone();
                 self.leave(&name, id)
             }
-            None => self.emit.named_weight(node, id, None),
+            None => self.emit.constant(node, id),
         }
     }
 
@@ -223,6 +309,8 @@ impl Ane<'_> {
                     .transpose()?
                     .reshape(vec![1, channels, 1, tokens])?,
                 [batch, channels] => tensor.reshape(vec![batch, channels, 1, 1])?,
+                [channels] => tensor.reshape(vec![1, channels, 1, 1])?,
+                [] => tensor.reshape(vec![1, 1, 1, 1])?,
                 _ => {
                     return Err(fail(
                         node,
@@ -257,7 +345,11 @@ impl Ane<'_> {
                 reason: "was never written".into(),
             });
         };
-        let var = if self.emit.graph.shape(id).len() == 3 {
+        let shape = &self.emit.graph.value(id).shape;
+        let var = if let [_, Dim::Known(1), Dim::Known(1), _] = shape[..] {
+            // An additive mask, (B, keys, 1, 1) in the layout.
+            self.emit.reshape(&format!("{name}_b11s"), &inside, shape)?
+        } else if shape.len() == 3 {
             let squeezed = self.emit.squeeze(&format!("{name}_bcs"), &inside, &[2])?;
             self.emit
                 .transpose(&format!("{name}_bsc"), &squeezed, &[0, 2, 1])?
@@ -275,4 +367,36 @@ impl Ane<'_> {
             _ => self.leave(name, id),
         }
     }
+}
+
+/// Whether an operation treats every element alike, so that it can be written in either form.
+const fn elementwise(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Add
+            | Op::Sub
+            | Op::Mul
+            | Op::Div
+            | Op::Maximum
+            | Op::Minimum
+            | Op::And
+            | Op::Or
+            | Op::Compare(_)
+            | Op::CompareScalar(..)
+            | Op::Where
+            | Op::MaskedFill(_)
+            | Op::AddScalar(_)
+            | Op::MulScalar(_)
+            | Op::RsubScalar(_)
+            | Op::PowScalar(_)
+            | Op::Clamp { .. }
+            | Op::Unary(_)
+            | Op::ToFloat
+            | Op::ToBool
+            | Op::Gelu { .. }
+            | Op::Tanh
+            | Op::Relu
+            | Op::Silu
+            | Op::Sigmoid
+    )
 }

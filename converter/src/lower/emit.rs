@@ -37,6 +37,7 @@ impl<'a> Emit<'a> {
             let dtype = match value.kind {
                 Kind::Int => DataType::Int32,
                 Kind::Float => settings.dtype,
+                Kind::Bool => DataType::Bool,
             };
             let var = builder.input(
                 &value.name,
@@ -357,11 +358,6 @@ pub(super) fn fail(node: &Node, reason: impl Into<String>) -> ConvertError {
         op: node.op.to_string(),
         reason: reason.into(),
     }
-}
-
-/// A dimension that may be counted from the end.
-pub(super) fn axis(node: &Node, dim: i64, rank: usize) -> Result<usize, ConvertError> {
-    corer_mil::ops::normalize_axis(dim, rank).map_err(|reason| fail(node, reason))
 }
 
 /// A position on a dimension that may be counted from the end, if the end is known.

@@ -15,16 +15,23 @@ impl Emit<'_> {
         axis: i32,
         epsilon: f64,
     ) -> Result<Var, ConvertError> {
-        let gamma = self.named_weight(node, node.inputs[1], None)?;
-        let beta = self.named_weight(node, node.inputs[2], None)?;
-        let inputs = vec![
-            ("x", Input::from(x)),
-            ("axes", Value::i32s(&[axis]).into()),
-            ("gamma", (&gamma).into()),
-            ("beta", (&beta).into()),
-            ("epsilon", self.epsilon(epsilon)),
-        ];
+        let mut inputs = vec![("x", Input::from(x)), ("axes", Value::i32s(&[axis]).into())];
+        for (name, id) in ["gamma", "beta"].into_iter().zip(node.inputs.iter().skip(1)) {
+            inputs.push((name, (&self.named_weight(node, *id, None)?).into()));
+        }
+        inputs.push(("epsilon", self.epsilon(epsilon)));
         self.op("layer_norm", &node.scope, inputs)
+    }
+
+    /// `linear` over the last axis.
+    pub(super) fn linear(&mut self, node: &Node, x: &Var) -> Result<Var, ConvertError> {
+        let weight = self.named_weight(node, node.inputs[1], None)?;
+        let mut inputs = vec![("x", Input::from(x)), ("weight", (&weight).into())];
+        if let Some(bias) = node.inputs.get(2) {
+            let bias = self.named_weight(node, *bias, None)?;
+            inputs.push(("bias", (&bias).into()));
+        }
+        self.op("linear", &node.scope, inputs)
     }
 
     /// An elementwise non-linearity; `None` when the node is none.

@@ -3,6 +3,7 @@
 mod ane;
 mod emit;
 mod layers;
+mod plain;
 mod standard;
 mod weights;
 

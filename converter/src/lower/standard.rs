@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use corer_mil::{Dim, Function, Input, Opset, Var};
 
 use super::Classifier;
-use super::emit::{Emit, axis, fail, position};
+use super::emit::{Emit, fail};
 use crate::error::ConvertError;
 use crate::graph::{AttentionLayout, Node, Op, PoolKind, ValueId};
 
@@ -51,32 +51,15 @@ pub(super) fn lower(emit: Emit<'_>, classifier: Option<&Classifier>) -> Result<F
 
 impl Standard<'_> {
     fn node(&mut self, node: &Node) -> Result<Var, ConvertError> {
-        let scope = node.scope.as_str();
         match &node.op {
             Op::Embedding => {
                 let indices = self.var(node, node.inputs[1])?;
                 self.emit.gather(node, &indices)
             }
             Op::PaddingMask => self.emit.additive_mask(node, &[1, 2]),
-            Op::SliceLike(dim) => {
-                let (x, like) = (self.var(node, node.inputs[0])?, self.var(node, node.inputs[1])?);
-                let axis = axis(node, *dim, x.tensor().rank())?;
-                self.emit.slice_like(scope, &x, &like, axis)
-            }
-            Op::Add | Op::Mul => {
-                let (x, y) = (self.var(node, node.inputs[0])?, self.var(node, node.inputs[1])?);
-                self.emit
-                    .binary(if node.op == Op::Add { "add" } else { "mul" }, scope, &x, &y)
-            }
             Op::Linear => {
                 let x = self.var(node, node.inputs[0])?;
-                let weight = self.emit.named_weight(node, node.inputs[1], None)?;
-                let mut inputs = vec![("x", Input::from(&x)), ("weight", (&weight).into())];
-                if let Some(bias) = node.inputs.get(2) {
-                    let bias = self.emit.named_weight(node, *bias, None)?;
-                    inputs.push(("bias", (&bias).into()));
-                }
-                self.emit.op("linear", scope, inputs)
+                self.emit.linear(node, &x)
             }
             Op::LayerNorm { epsilon } => {
                 let x = self.var(node, node.inputs[0])?;
@@ -87,25 +70,18 @@ impl Standard<'_> {
                 scale,
                 layout: AttentionLayout::HeadMajor,
             } => self.attention(node, *heads, *scale),
-            Op::Select { dim, index } => self.select(node, *dim, *index),
-            Op::Concat(dim) => {
-                let parts = node
-                    .inputs
-                    .iter()
-                    .map(|id| self.var(node, *id))
-                    .collect::<Result<Vec<_>, _>>()?;
-                self.emit
-                    .concat(scope, parts, i32::try_from(*dim).unwrap_or(i32::MAX))
-            }
             Op::Pool(kind) => self.pool(node, *kind),
             Op::Normalize { epsilon } => {
                 let x = self.var(node, node.inputs[0])?;
                 self.emit.normalize(node, &x, -1, *epsilon)
             }
             _ => {
-                let x = self.var(node, node.inputs[0])?;
-                let active = self.emit.activation(node, &x);
-                active.unwrap_or_else(|| Err(fail(node, "the standard layout has no form for it here")))
+                let args = node
+                    .inputs
+                    .iter()
+                    .map(|id| self.var(node, *id))
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.emit.plain(node, &args)
             }
         }
     }
@@ -217,23 +193,13 @@ impl Standard<'_> {
         )
     }
 
-    fn select(&mut self, node: &Node, dim: i64, index: i64) -> Result<Var, ConvertError> {
-        let shape = self.emit.graph.shape(node.inputs[0]).to_vec();
-        let x = self.var(node, node.inputs[0])?;
-        let axis = axis(node, dim, shape.len())?;
-        let at = position(node, index, shape[axis])?;
-        let kept = self
-            .emit
-            .slice(&format!("{}_kept", node.scope), &x, axis, at, at + 1)?;
-        self.emit
-            .squeeze(&node.scope, &kept, &[i32::try_from(axis).unwrap_or(i32::MAX)])
-    }
-
     /// Pools (B, S, C) to (B, C).
     fn pool(&mut self, node: &Node, kind: PoolKind) -> Result<Var, ConvertError> {
         let scope = &node.scope;
         if kind == PoolKind::Cls {
-            return self.select(node, 1, 0);
+            let x = self.var(node, node.inputs[0])?;
+            let first = self.emit.slice(&format!("{scope}_kept"), &x, 1, 0, 1)?;
+            return self.emit.squeeze(scope, &first, &[1]);
         }
         let x = self.var(node, node.inputs[0])?;
         let name = format!("{scope}_pooled");
@@ -241,11 +207,11 @@ impl Standard<'_> {
         self.emit.squeeze(scope, &pooled, &[1])
     }
 
-    /// The variable of a graph value; a weight becomes a `const` where it is used.
+    /// The variable of a graph value; a constant becomes a `const` where it is used.
     fn var(&mut self, node: &Node, id: ValueId) -> Result<Var, ConvertError> {
         match self.vars.get(&id) {
             Some(var) => Ok(var.clone()),
-            None => self.emit.named_weight(node, id, None),
+            None => self.emit.constant(node, id),
         }
     }
 }
