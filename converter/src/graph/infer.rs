@@ -240,15 +240,51 @@ pub fn infer(op: &Op, inputs: &[Type<'_>]) -> Result<(Kind, Vec<Dim>), String> {
             [batch, tokens] => Ok((Kind::Float, vec![*batch, Dim::Known(1), Dim::Known(1), *tokens])),
             _ => Err("the mask must have rank 2".into()),
         },
-        Op::Attention { heads, .. } => {
-            let [_, _, Dim::Known(channels)] = shape else {
-                return Err("query must be (B, S, C)".into());
-            };
-            if *heads == 0 || channels % heads != 0 {
-                return Err(format!("{channels} channels don't divide into {heads} heads"));
+        Op::PositionIds { .. } => match (kind, shape) {
+            (Kind::Int, [_, _]) => Ok((Kind::Int, shape.to_vec())),
+            _ => Err("token ids must be integers of rank 2".into()),
+        },
+        Op::MaskTokens => match (shape, inputs[1].1) {
+            ([batch, tokens, _], [mask_batch, mask_tokens])
+                if (batch, tokens) == (mask_batch, mask_tokens) =>
+            {
+                Ok((kind, shape.to_vec()))
             }
+            (_, mask) => Err(format!("mask of shape {mask:?} for {shape:?}")),
+        },
+        Op::TokenConvolution { groups } => convolution(kind, inputs, *groups),
+        Op::Rotary { heads, .. } => {
+            let (_, width) = by_head(shape, *heads)?;
+            let angles = [shape[1], Dim::Known(width / 2)];
+            if width % 2 != 0 || inputs[1..].iter().any(|(_, table)| *table != angles) {
+                return Err(format!(
+                    "cosines {:?} and sines {:?} for heads of {width} channels",
+                    inputs[1].1, inputs[2].1
+                ));
+            }
+            Ok((kind, shape.to_vec()))
+        }
+        Op::RelativeScores { heads, .. } => {
+            by_head(shape, *heads)?;
+            let [batch, Dim::Known(tokens), channels] = shape else {
+                return Err("the length must be known".into());
+            };
+            let table = [Dim::Known(2 * tokens), *channels];
+            if inputs[1].1 != table {
+                return Err(format!("table of shape {:?}, not {table:?}", inputs[1].1));
+            }
+            Ok((kind, vec![*batch, Dim::Known(*heads), shape[1], shape[1]]))
+        }
+        Op::Attention { heads, .. } => {
+            by_head(shape, *heads)?;
             if inputs[1].1 != inputs[2].1 {
                 return Err("key and value differ in shape".into());
+            }
+            let scores = [shape[0], Dim::Known(*heads), shape[1], inputs[1].1[1]];
+            for (_, term) in &inputs[3..] {
+                if term.len() != scores.len() || broadcast(term, &scores)? != scores {
+                    return Err(format!("a term of shape {term:?} for scores {scores:?}"));
+                }
             }
             Ok((kind, shape.to_vec()))
         }
@@ -279,11 +315,47 @@ const fn arity(op: &Op) -> (usize, usize) {
         Op::Where => (3, 3),
         Op::Linear => (2, 3),
         Op::LayerNorm { .. } => (1, 3),
-        Op::ScaledDotProductAttention { .. } | Op::Attention { .. } => (3, 4),
-        Op::Pool(_) => (2, 2),
+        Op::TokenConvolution { .. } => (2, 3),
+        Op::ScaledDotProductAttention { .. } => (3, 4),
+        Op::Attention { .. } => (3, usize::MAX),
+        Op::Rotary { .. } => (3, 3),
+        Op::Pool(_) | Op::MaskTokens | Op::RelativeScores { .. } => (2, 2),
         Op::Concat(_) => (1, usize::MAX),
         _ => (1, 1),
     }
+}
+
+/// Channels of (B, S, C) and of one head.
+fn by_head(shape: &[Dim], heads: u64) -> Result<(u64, u64), String> {
+    let [_, _, Dim::Known(channels)] = shape else {
+        return Err("must be (B, S, C)".into());
+    };
+    match channels.checked_div(heads) {
+        Some(width) if channels % heads == 0 => Ok((*channels, width)),
+        _ => Err(format!("{channels} channels don't divide into {heads} heads")),
+    }
+}
+
+/// The result of a convolution over tokens.
+fn convolution(kind: Kind, inputs: &[Type<'_>], groups: u64) -> Result<(Kind, Vec<Dim>), String> {
+    let (shape, weight) = (inputs[0].1, inputs[1].1);
+    let ([batch, tokens, Dim::Known(channels)], [Dim::Known(out), Dim::Known(fan_in), Dim::Known(width)]) =
+        (shape, weight)
+    else {
+        return Err(format!("weight of shape {weight:?} for {shape:?}"));
+    };
+    let divides = groups != 0 && channels % groups == 0 && out % groups == 0;
+    if !divides || channels / groups != *fan_in || width % 2 == 0 {
+        return Err(format!(
+            "weight of shape {weight:?} in {groups} groups for {channels} channels"
+        ));
+    }
+    if let Some((_, bias)) = inputs.get(2)
+        && *bias != [Dim::Known(*out)]
+    {
+        return Err(format!("bias has shape {bias:?}, not [{out}]"));
+    }
+    Ok((kind, vec![*batch, *tokens, Dim::Known(*out)]))
 }
 
 /// The shape `sizes` asks for: a 0 is the size that stands there, a −1 takes what is left. Symbols cancel out one

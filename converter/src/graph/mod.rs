@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use infer::infer;
-pub use op::{AttentionLayout, Comparison, Op, PoolKind, Reduction, Unary};
+pub use op::{AttentionLayout, Comparison, Op, PoolKind, Reduction, ScoreSide, Unary};
 
 use corer_mil::Dim;
 
@@ -212,6 +212,16 @@ impl Graph {
         node.op = op;
         node.inputs = inputs;
         Ok(())
+    }
+
+    /// A fault of the node at `index`.
+    pub fn fault(&self, index: usize, reason: &str) -> GraphError {
+        let node = &self.nodes[index];
+        GraphError {
+            scope: node.scope.clone(),
+            op: node.op.to_string(),
+            reason: reason.into(),
+        }
     }
 
     /// Lets every user of one value use another of the same shape instead.

@@ -9,7 +9,7 @@ pub enum Op {
     Embedding,
     /// `aten::linear(x, weight, bias?)`.
     Linear,
-    /// `aten::layer_norm(x, weight, bias)` over the last dimension.
+    /// `aten::layer_norm(x, weight, bias?)` over the last dimension.
     LayerNorm {
         /// Added to the variance.
         epsilon: f64,
@@ -130,7 +130,42 @@ pub enum Op {
     /// Lifted: (B, S) mask of ones and zeros → additive mask (B, 1, 1, S), zero where one, very negative
     /// elsewhere.
     PaddingMask,
-    /// Lifted: multi-head attention `(query, key, value, mask?)` on (B, S, C), heads split and merged inside.
+    /// Lifted: (B, S) token ids → (B, S) positions, counted over the ids that are not `padding`: the first of
+    /// them has position `padding` + 1, a padding id has position `padding` (RoBERTa's `position_ids`).
+    PositionIds {
+        /// The id that is not counted.
+        padding: u32,
+    },
+    /// Lifted: `(x (B, S, C), mask (B, S))`, vectors whose mask is zero become zero.
+    MaskTokens,
+    /// Lifted: convolution over tokens, `(x (B, S, C), weight (out, C / groups, width), bias?)`, zeros beside the
+    /// ends so that the length stays; `width` is odd.
+    TokenConvolution {
+        /// Groups of channels that don't see each other.
+        groups: u64,
+    },
+    /// Lifted: rotary positions on `(x (B, S, C), cos (S, d/2), sin (S, d/2))`: in each head the components j and
+    /// j + d/2 are turned by the angle of column j.
+    Rotary {
+        /// Number of heads; divides C.
+        heads: u64,
+        /// How the channels of x and of the result are ordered.
+        layout: AttentionLayout,
+    },
+    /// Lifted: scores of content against relative positions, `(x (B, S, C), table (2S, C))` → (B, heads, S, S):
+    /// x at position i times, head by head, row S + j − i of the table. Row 0 is never met; it keeps the width
+    /// even.
+    RelativeScores {
+        /// Number of heads; divides C.
+        heads: u64,
+        /// How the channels of x and of the table are ordered.
+        layout: AttentionLayout,
+        /// Which side of the scores i is.
+        of: ScoreSide,
+    },
+    /// Lifted: multi-head attention `(query, key, value, terms…)` on (B, S, C), heads split and merged inside.
+    /// Terms are added to the scaled scores and broadcast to (B, heads, queries, keys): masks, biases by
+    /// position, [`Self::RelativeScores`], sums of such.
     Attention {
         /// Number of heads; divides C.
         heads: u64,
@@ -207,6 +242,15 @@ pub enum AttentionLayout {
     SplitInterleaved,
 }
 
+/// A side of attention scores (B, heads, queries, keys).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScoreSide {
+    /// Rows.
+    Query,
+    /// Columns.
+    Key,
+}
+
 /// How token vectors become one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoolKind {
@@ -263,6 +307,11 @@ impl fmt::Display for Op {
             Self::Gather(_) => "aten::gather",
             Self::ScaledDotProductAttention { .. } => "aten::scaled_dot_product_attention",
             Self::PaddingMask => "padding_mask",
+            Self::PositionIds { .. } => "position_ids",
+            Self::MaskTokens => "mask_tokens",
+            Self::TokenConvolution { .. } => "token_convolution",
+            Self::Rotary { .. } => "rotary",
+            Self::RelativeScores { .. } => "relative_scores",
             Self::Attention { .. } => "attention",
             Self::Pool(_) => "pool",
             Self::Normalize { .. } => "normalize",

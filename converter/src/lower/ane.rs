@@ -5,15 +5,18 @@
 //! axis 1 (L7), softmax runs over axis 1 (L6).
 
 mod attention;
+mod positions;
+mod terms;
 
 use std::collections::{HashMap, HashSet};
 
-use corer_mil::{Dim, Function, Input, Value, Var};
+use corer_mil::{Dim, Function, Var};
 
 use super::Classifier;
 use super::emit::{Emit, fail, is_weight, known_shape, position};
 use crate::error::ConvertError;
 use crate::graph::{Def, Graph, Kind, Node, Op, PoolKind, ValueId};
+use terms::Orientation;
 
 /// The forms a value has been written in so far.
 #[derive(Clone, Default)]
@@ -27,6 +30,8 @@ struct Forms {
 pub(super) struct Ane<'a> {
     emit: Emit<'a>,
     forms: HashMap<ValueId, Forms>,
+    /// Terms of scores written so far, by how the scores lie.
+    terms: HashMap<(ValueId, Orientation), Var>,
 }
 
 /// Writes the graph in this layout.
@@ -35,6 +40,7 @@ pub(super) fn lower(emit: Emit<'_>, classifier: Option<&Classifier>) -> Result<F
     let mut ane = Ane {
         emit,
         forms: HashMap::new(),
+        terms: HashMap::new(),
     };
     for id in &graph.inputs {
         let plain = ane.emit.input(*id);
@@ -79,6 +85,10 @@ fn prefix(graph: &Graph) -> HashSet<ValueId> {
 
 impl Ane<'_> {
     fn node(&mut self, node: &Node) -> Result<(), ConvertError> {
+        if terms::is_term(self.emit.graph, node) {
+            // Written where attention takes it, as its scores lie there.
+            return Ok(());
+        }
         let (plain, var) = match &node.op {
             Op::Embedding => {
                 let indices = self.plain(node, node.inputs[1])?;
@@ -90,6 +100,24 @@ impl Ane<'_> {
                 let x = self.plain(node, node.inputs[0])?;
                 (true, self.emit.linear(node, &x)?)
             }
+            Op::PositionIds { padding } => {
+                let ids = self.plain(node, node.inputs[0])?;
+                (true, self.emit.position_ids(node, &ids, *padding)?)
+            }
+            Op::MaskTokens => {
+                let x = self.channels_first(node, node.inputs[0])?;
+                (false, self.emit.mask_tokens(node, &x, &[1, 2])?)
+            }
+            Op::TokenConvolution { groups } => {
+                let x = self.channels_first(node, node.inputs[0])?;
+                let shape = known_shape(self.emit.graph, node, node.inputs[1])?;
+                let kernel = vec![shape[0], shape[1], 1, shape[2]];
+                (
+                    false,
+                    self.emit.convolution(node, &node.scope, &x, kernel, *groups)?,
+                )
+            }
+            Op::Rotary { heads, layout } => (false, self.rotary(node, *heads, *layout)?),
             Op::LayerNorm { epsilon } if self.has_place(node.inputs[0]) => {
                 let x = self.channels_first(node, node.inputs[0])?;
                 (false, self.emit.layer_norm(node, &x, 1, *epsilon)?)
@@ -224,22 +252,8 @@ impl Ane<'_> {
     fn convolution(&mut self, node: &Node) -> Result<Var, ConvertError> {
         let x = self.channels_first(node, node.inputs[0])?;
         let shape = known_shape(self.emit.graph, node, node.inputs[1])?;
-        let weight = self
-            .emit
-            .named_weight(node, node.inputs[1], Some(vec![shape[0], shape[1], 1, 1]))?;
-        let mut inputs = vec![("x", Input::from(&x)), ("weight", (&weight).into())];
-        if let Some(bias) = node.inputs.get(2) {
-            let bias = self.emit.named_weight(node, *bias, None)?;
-            inputs.push(("bias", (&bias).into()));
-        }
-        inputs.extend([
-            ("strides", Value::i32s(&[1, 1]).into()),
-            ("pad_type", Value::string("valid").into()),
-            ("pad", Value::i32s(&[0, 0, 0, 0]).into()),
-            ("dilations", Value::i32s(&[1, 1]).into()),
-            ("groups", Value::i32(1).into()),
-        ]);
-        self.emit.op("conv", &node.scope, inputs)
+        self.emit
+            .convolution(node, &node.scope, &x, vec![shape[0], shape[1], 1, 1], 1)
     }
 
     /// Pools (B, C, 1, S) to (B, C, 1, 1).

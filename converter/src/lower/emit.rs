@@ -277,6 +277,24 @@ impl<'a> Emit<'a> {
         self.op("gather", &node.scope, inputs)
     }
 
+    /// Positions counted over the ids that are not padding. Integers all the way, so part of the CPU's prefix
+    /// like the lookup they are for (rules D3, D6).
+    pub(super) fn position_ids(&mut self, node: &Node, ids: &Var, padding: u32) -> Result<Var, ConvertError> {
+        let scope = &node.scope;
+        let padding = i32::try_from(padding).map_err(|_| fail(node, format!("padding id {padding}")))?;
+        let counted = self.binary("not_equal", &format!("{scope}_tokens"), ids, Value::i32(padding))?;
+        let counted = self.cast(&format!("{scope}_ones"), &counted, DataType::Int32)?;
+        let inputs = vec![
+            ("x", Input::from(&counted)),
+            ("axis", Value::i32(1).into()),
+            ("exclusive", Value::bool(false).into()),
+            ("reverse", Value::bool(false).into()),
+        ];
+        let count = self.op("cumsum", &format!("{scope}_count"), inputs)?;
+        let count = self.binary("mul", &format!("{scope}_count_of_tokens"), &count, &counted)?;
+        self.binary("add", scope, &count, Value::i32(padding))
+    }
+
     /// The (B, S) integer mask in the working precision; one cast however often it is used (rule D8).
     pub(super) fn float_mask(&mut self, node: &Node, id: ValueId) -> Result<Var, ConvertError> {
         if let Some(mask) = self.float_masks.get(&id) {

@@ -5,6 +5,7 @@ mod emit;
 mod layers;
 mod plain;
 mod standard;
+mod tables;
 mod weights;
 
 use corer_mil::{DataType, Function, Opset};

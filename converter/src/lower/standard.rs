@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use corer_mil::{Dim, Function, Input, Opset, Var};
 
 use super::Classifier;
-use super::emit::{Emit, fail};
+use super::emit::{Emit, fail, known_shape};
+use super::tables::{ByHead, angles, relative_table};
 use crate::error::ConvertError;
-use crate::graph::{AttentionLayout, Node, Op, PoolKind, ValueId};
+use crate::graph::{AttentionLayout, Node, Op, PoolKind, ScoreSide, ValueId};
 
 struct Standard<'a> {
     emit: Emit<'a>,
@@ -65,6 +66,24 @@ impl Standard<'_> {
                 let x = self.var(node, node.inputs[0])?;
                 self.emit.layer_norm(node, &x, -1, *epsilon)
             }
+            Op::PositionIds { padding } => {
+                let ids = self.var(node, node.inputs[0])?;
+                self.emit.position_ids(node, &ids, *padding)
+            }
+            Op::MaskTokens => {
+                let x = self.var(node, node.inputs[0])?;
+                self.emit.mask_tokens(node, &x, &[2])
+            }
+            Op::TokenConvolution { groups } => self.token_convolution(node, *groups),
+            Op::Rotary {
+                heads,
+                layout: AttentionLayout::HeadMajor,
+            } => self.rotary(node, *heads),
+            Op::RelativeScores {
+                heads,
+                layout: AttentionLayout::HeadMajor,
+                of,
+            } => self.relative_scores(node, *heads, *of),
             Op::Attention {
                 heads,
                 scale,
@@ -107,18 +126,18 @@ impl Standard<'_> {
                     .transpose(&format!("{scope}_{name}_transposed"), &viewed, &[0, 2, 1, 3])?,
             );
         }
-        let mask = match node.inputs.get(3) {
-            Some(mask) => Some(self.var(node, *mask)?),
-            None => None,
-        };
+        let mut terms = Vec::with_capacity(node.inputs.len() - 3);
+        for term in &node.inputs[3..] {
+            terms.push(self.var(node, *term)?);
+        }
         #[allow(clippy::cast_precision_loss)] // head widths are small
         let own_scale = (scale * (width as f64).sqrt() - 1.0).abs() < 1e-9;
-        let context = if self.emit.settings.opset >= Opset::CoreMl8 && own_scale {
+        let context = if self.emit.settings.opset >= Opset::CoreMl8 && own_scale && terms.len() <= 1 {
             let mut inputs: Vec<(&str, Input)> = ["query", "key", "value"]
                 .into_iter()
                 .zip(parts.iter().map(Input::from))
                 .collect();
-            if let Some(mask) = &mask {
+            if let Some(mask) = terms.first() {
                 inputs.push(("attn_mask", mask.into()));
             }
             self.emit.op(
@@ -127,7 +146,7 @@ impl Standard<'_> {
                 inputs,
             )?
         } else {
-            self.decomposed(node, scale, &parts, mask.as_ref())?
+            self.decomposed(node, scale, &parts, &terms)?
         };
         let context = self
             .emit
@@ -161,13 +180,13 @@ impl Standard<'_> {
         self.emit.squeeze(name, &deep, &[2])
     }
 
-    /// Softmax((Q·scale)·Kᵀ + mask)·V; the scale before the product, where fp16 is still wide (rule N11).
+    /// Softmax((Q·scale)·Kᵀ + terms)·V; the scale before the product, where fp16 is still wide (rule N11).
     fn decomposed(
         &mut self,
         node: &Node,
         scale: f64,
         parts: &[Var],
-        mask: Option<&Var>,
+        terms: &[Var],
     ) -> Result<Var, ConvertError> {
         let scope = &node.scope;
         #[allow(clippy::cast_possible_truncation)] // rounding to the working precision is meant
@@ -178,10 +197,10 @@ impl Standard<'_> {
         let mut scores = self
             .emit
             .matmul(&format!("{scope}_scores"), (&query, false), (&parts[1], true))?;
-        if let Some(mask) = mask {
+        for term in terms {
             scores = self
                 .emit
-                .binary("add", &format!("{scope}_masked"), &scores, mask)?;
+                .binary("add", &format!("{scope}_masked"), &scores, term)?;
         }
         let probabilities = self
             .emit
@@ -191,6 +210,64 @@ impl Standard<'_> {
             (&probabilities, false),
             (&parts[2], false),
         )
+    }
+
+    /// Between two transposes: MIL convolves along its last axes.
+    fn token_convolution(&mut self, node: &Node, groups: u64) -> Result<Var, ConvertError> {
+        let scope = &node.scope;
+        let x = self.var(node, node.inputs[0])?;
+        let x = self
+            .emit
+            .transpose(&format!("{scope}_channels_first"), &x, &[0, 2, 1])?;
+        let shape = known_shape(self.emit.graph, node, node.inputs[1])?;
+        let name = format!("{scope}_convolved");
+        let convolved = self.emit.convolution(node, &name, &x, shape, groups)?;
+        self.emit.transpose(scope, &convolved, &[0, 2, 1])
+    }
+
+    /// Rotary positions on (B, S, heads, d), tables (1, S, 1, d).
+    fn rotary(&mut self, node: &Node, heads: u64) -> Result<Var, ConvertError> {
+        let scope = &node.scope;
+        let sides = ByHead::of(self.emit.graph, node, heads)?;
+        let (tokens, width) = (sides.tokens, sides.width);
+        let x = self.var(node, node.inputs[0])?;
+        let viewed = sides.shape([tokens, heads, width]);
+        let viewed = self.emit.reshape(&format!("{scope}_heads"), &x, &viewed)?;
+        let tables = angles(node, &mut self.emit, |table| {
+            Ok(table.transpose()?.reshape(vec![1, tokens, 1, width])?)
+        })?;
+        let turned = self
+            .emit
+            .rotary(&format!("{scope}_turned"), &viewed, 3, &tables.0, &tables.1)?;
+        self.merge_heads(scope, &turned, heads * width)
+    }
+
+    /// Scores against relative positions, (B, heads, queries, keys).
+    fn relative_scores(&mut self, node: &Node, heads: u64, of: ScoreSide) -> Result<Var, ConvertError> {
+        let scope = &node.scope;
+        let sides = ByHead::of(self.emit.graph, node, heads)?;
+        let (tokens, width) = (sides.tokens, sides.width);
+        let x = self.var(node, node.inputs[0])?;
+        let viewed = sides.shape([tokens, heads, width]);
+        let viewed = self.emit.reshape(&format!("{scope}_heads"), &x, &viewed)?;
+        let viewed = self
+            .emit
+            .transpose(&format!("{scope}_transposed"), &viewed, &[0, 2, 1, 3])?;
+        let table = relative_table(&self.emit, node, [heads, width, tokens])?;
+        let name = self.emit.graph.value(node.inputs[1]).name.clone();
+        let table = self.emit.weight(&name, table);
+        let product = self
+            .emit
+            .matmul(&format!("{scope}_products"), (&viewed, false), (&table, false))?;
+        let scores = self
+            .emit
+            .relative_shift(scope, &product, (sides.batch, heads, tokens))?;
+        match of {
+            ScoreSide::Query => Ok(scores),
+            ScoreSide::Key => self
+                .emit
+                .transpose(&format!("{scope}_by_query"), &scores, &[0, 1, 3, 2]),
+        }
     }
 
     /// Pools (B, S, C) to (B, C).

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use super::PassError;
+use super::projection::Projection;
 use crate::graph::{AttentionLayout, Graph, Op, ValueId};
 
 /// Rule A8 with L8: scores of all heads beyond 2 MiB of fp16 are tiled, so heads are better apart.
@@ -71,15 +72,17 @@ fn run(graph: &mut Graph, choose: fn(u64) -> AttentionLayout) -> Result<usize, P
         let scores = [tokens(inputs[0]), tokens(inputs[1]), 2]
             .into_iter()
             .fold(heads, u64::saturating_mul);
-        let form = choose(scores);
+        let mut form = choose(scores);
+        if inputs[3..].iter().any(|term| has_relative_scores(graph, *term)) {
+            // Scores by relative position are computed for all heads at once, so there is nothing left to split.
+            form = AttentionLayout::Packed;
+        }
         let interleaved = match form {
             AttentionLayout::Packed | AttentionLayout::SplitInterleaved => &inputs[..3],
             _ => &inputs[1..2],
         };
-        let makers: Option<Vec<usize>> = interleaved
-            .iter()
-            .map(|id| only_use_of_linear(graph, *id))
-            .collect();
+        let makers: Option<Vec<Projection>> =
+            interleaved.iter().map(|id| Projection::of(graph, *id)).collect();
         let taker = match form {
             AttentionLayout::Packed | AttentionLayout::SplitInterleaved => {
                 linear_taking(graph, output).map(Some)
@@ -95,7 +98,8 @@ fn run(graph: &mut Graph, choose: fn(u64) -> AttentionLayout) -> Result<usize, P
             continue;
         };
         for maker in makers {
-            graph.rewrite_weights(maker, |tensor, _| tensor.select_rows(order.clone()))?;
+            graph.rewrite_weights(maker.linear, |tensor, _| tensor.select_rows(order.clone()))?;
+            maker.reordered(graph, AttentionLayout::Packed)?;
         }
         if let Some(taker) = taker {
             graph.rewrite_weights(taker, |tensor, is_bias| {
@@ -120,14 +124,13 @@ fn run(graph: &mut Graph, choose: fn(u64) -> AttentionLayout) -> Result<usize, P
     Ok(rewrites)
 }
 
-/// The linear that makes `id`, when its weights are known and nothing but the attention uses the result.
-fn only_use_of_linear(graph: &Graph, id: ValueId) -> Option<usize> {
-    let index = graph.producer_index(id)?;
-    let node = &graph.nodes[index];
-    let known = node.inputs[1..]
-        .iter()
-        .all(|weight| graph.as_weight(*weight).is_some());
-    (node.op == Op::Linear && known && graph.uses(id) == 1).then_some(index)
+/// Whether a term is, or sums, scores by relative position.
+fn has_relative_scores(graph: &Graph, term: ValueId) -> bool {
+    graph.producer(term).is_some_and(|node| match node.op {
+        Op::RelativeScores { .. } => true,
+        Op::Add => node.inputs.iter().any(|input| has_relative_scores(graph, *input)),
+        _ => false,
+    })
 }
 
 /// The linear that alone takes `id` as its input.

@@ -9,6 +9,7 @@ mod fold_constant_adds;
 mod fold_constant_lookups;
 mod lift_attention;
 mod lift_padding_mask;
+mod projection;
 
 use crate::error::ConvertError;
 use crate::graph::{Graph, GraphError};

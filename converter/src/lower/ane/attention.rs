@@ -3,6 +3,7 @@
 use corer_mil::{Dim, Input, Value, Var};
 
 use super::Ane;
+use super::terms::Orientation;
 use crate::error::ConvertError;
 use crate::graph::{AttentionLayout, Node};
 use crate::lower::emit::fail;
@@ -61,16 +62,16 @@ impl Ane<'_> {
         let q = self.channels_first(node, node.inputs[0])?;
         let k = self.channels_first(node, node.inputs[1])?;
         let v = self.channels_first(node, node.inputs[2])?;
-        let mask = match node.inputs.get(3) {
-            Some(mask) => Some(self.channels_first_mask(node, *mask)?),
-            None => None,
-        };
         let form = match layout {
             AttentionLayout::Packed => Form::packed(self, node, sizes, &k, &v)?,
             AttentionLayout::Split => Form::split(self, node, sizes, &k, &v)?,
             AttentionLayout::SplitInterleaved => Form::split_interleaved(self, node, sizes, &k, &v)?,
             AttentionLayout::HeadMajor => Form::batched(self, node, sizes, &k, &v)?,
         };
+        let mut terms = Vec::with_capacity(node.inputs.len() - 3);
+        for id in &node.inputs[3..] {
+            terms.push(self.term(node, *id, form.orientation())?);
+        }
         let mut chunks = Vec::new();
         for (start, end) in chunks_of(queries) {
             let (part, queries) = match end {
@@ -85,7 +86,18 @@ impl Ane<'_> {
             };
             let chunk = Sizes { queries, ..sizes };
             let scores = form.scores(self, node, chunk, &part)?;
-            let probabilities = self.probabilities(node, scale, scores, mask.as_ref(), &form, sizes)?;
+            let mut of_chunk = terms.clone();
+            if let Some(end) = end {
+                // Terms that are alike for all queries broadcast to any of them.
+                for term in of_chunk
+                    .iter_mut()
+                    .filter(|term| term.tensor().shape.last() == Some(&sizes.queries))
+                {
+                    let name = format!("{}_term_queries", node.scope);
+                    *term = self.emit.slice(&name, term, 3, start, end)?;
+                }
+            }
+            let probabilities = self.probabilities(node, scale, scores, &of_chunk, form.orientation())?;
             chunks.push(form.context(self, node, chunk, &probabilities)?);
         }
         match <[Var; 1]>::try_from(chunks) {
@@ -94,15 +106,14 @@ impl Ane<'_> {
         }
     }
 
-    /// Scale, where it could not be folded; mask, once; softmax over the keys.
+    /// Scale, where it could not be folded; terms; softmax over the keys.
     fn probabilities(
         &mut self,
         node: &Node,
         scale: f64,
         mut scores: Var,
-        mask: Option<&Var>,
-        form: &Form,
-        sizes: Sizes,
+        terms: &[Var],
+        orientation: Orientation,
     ) -> Result<Var, ConvertError> {
         let scope = &node.scope;
         if scale != 1.0 {
@@ -112,34 +123,20 @@ impl Ane<'_> {
                 .emit
                 .binary("mul", &format!("{scope}_scaled"), &scores, factor)?;
         }
-        if let Some(mask) = mask {
-            let mask = match form {
-                Form::Batched { .. } => {
-                    let shape = [sizes.batch, Dim::Known(1), sizes.keys, Dim::Known(1)];
-                    self.emit.reshape(&format!("{scope}_mask"), mask, &shape)?
-                }
-                _ => mask.clone(),
-            };
+        for term in terms {
             scores = self
                 .emit
-                .binary("add", &format!("{scope}_masked"), &scores, &mask)?;
+                .binary("add", &format!("{scope}_masked"), &scores, term)?;
         }
-        let axis = if matches!(form, Form::Batched { .. }) {
-            2
-        } else {
-            1
+        let axis = match orientation {
+            Orientation::KeysFirst => 1,
+            Orientation::HeadsFirst => 2,
         };
         self.emit
             .softmax(&format!("{scope}_probabilities"), &scores, axis)
     }
 
-    /// The additive mask as (B, keys, 1, 1).
-    fn channels_first_mask(&mut self, node: &Node, id: crate::graph::ValueId) -> Result<Var, ConvertError> {
-        let lifted = self.forms.get(&id).and_then(|forms| forms.channels_first.clone());
-        lifted.ok_or_else(|| fail(node, "its mask is not a padding mask"))
-    }
-
-    fn einsum(&mut self, name: &str, left: &Var, right: &Var) -> Result<Var, ConvertError> {
+    pub(super) fn einsum(&mut self, name: &str, left: &Var, right: &Var) -> Result<Var, ConvertError> {
         let inputs = vec![
             ("values", Input::Vars(vec![left.clone(), right.clone()])),
             ("equation", Value::string(CONTRACT).into()),
@@ -189,6 +186,13 @@ enum Form {
 }
 
 impl Form {
+    const fn orientation(&self) -> Orientation {
+        match self {
+            Self::Packed { .. } | Self::Split { .. } => Orientation::KeysFirst,
+            Self::Batched { .. } => Orientation::HeadsFirst,
+        }
+    }
+
     fn packed(ane: &mut Ane<'_>, node: &Node, s: Sizes, k: &Var, v: &Var) -> Result<Self, ConvertError> {
         let key = Self::key(ane, node, s, k)?;
         let name = format!("{}_value_heads", node.scope);
