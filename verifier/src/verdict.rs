@@ -16,7 +16,7 @@ pub struct Thresholds {
     pub min_cosine: f64,
     /// Largest absolute error; none by default, since it depends on the model's scale.
     pub max_abs: Option<f32>,
-    /// Lowest share of decisions that agree.
+    /// Lowest share of decisions that agree or that the number format can't tell apart.
     pub min_top1: f64,
     /// Lowest mean share of nearest neighbours that agree.
     pub min_neighbour_overlap: f64,

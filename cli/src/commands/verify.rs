@@ -105,7 +105,7 @@ struct ThresholdArguments {
     #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
     max_abs: Option<f32>,
 
-    /// Lowest share of equal decisions, 0 to 1 [default: fp32 0.999, fp16 0.99, compressed 0.95]
+    /// Lowest share of equal decisions, near ties aside, 0 to 1 [default: fp32 0.999, fp16 0.99, compressed 0.95]
     #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
     min_top1: Option<f64>,
 

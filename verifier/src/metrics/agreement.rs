@@ -59,13 +59,14 @@ impl Agreement {
         }
     }
 
-    /// The share of decisions that agree; 1 when there were none.
+    /// The share of decisions that agree or that the package's number format can't tell apart even when nothing
+    /// else is rounded; 1 when there were none.
     #[allow(clippy::cast_precision_loss)] // counts of decisions
     pub fn ratio(&self) -> f64 {
         if self.total == 0 {
             1.0
         } else {
-            self.agree as f64 / self.total as f64
+            (self.agree + self.undecided) as f64 / self.total as f64
         }
     }
 }
@@ -114,9 +115,9 @@ mod tests {
     fn undecided_is_what_the_reference_leads_by_not_how_wrong_the_package_is() {
         // One step of fp16 at 8 is 1/128.
         let narrow = of(&[(&[8.0, 8.0 + 1.0 / 128.0], &[9.0, -9.0])]);
-        assert_eq!((narrow.agree, narrow.undecided), (0, 1));
+        assert_eq!((narrow.agree, narrow.undecided, narrow.ratio()), (0, 1, 1.0));
         let wide = of(&[(&[8.0, 8.0 + 3.0 / 128.0], &[8.0, 7.999])]);
-        assert_eq!((wide.agree, wide.undecided), (0, 0));
+        assert_eq!((wide.agree, wide.undecided, wide.ratio()), (0, 0, 0.0));
         // Small scores have small steps.
         assert_eq!(of(&[(&[0.0, 1.0 / 128.0], &[1.0, 0.0])]).undecided, 0);
     }
