@@ -1,4 +1,5 @@
-//! Archives: no panic, every entry within the file and apart from the others, and where the zip crate finds it.
+//! Archives: no panic, every entry within the file and apart from the others, and, in those the zip crate finds
+//! consistent, where it finds it.
 
 #![no_main]
 
@@ -21,8 +22,16 @@ fuzz_target!(
             assert!(start <= end && *end <= data.len() as u64);
         }
         assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0));
-        let mut theirs = zip::ZipArchive::new(std::io::Cursor::new(data)).expect("the zip crate opens it");
-        theirs.validate_header_consistency().expect("the zip crate finds it consistent");
+        for (name, _) in archive.entries() {
+            assert!(!name.starts_with('/') && !name.split('/').any(|part| part == ".."));
+            let _ = archive.read(name, 1 << 20);
+        }
+        let _ = torch::read(&file);
+        // It refuses more than we do: fields neither of us reads data by, such as times and foreign extra fields.
+        let Ok(mut theirs) = zip::ZipArchive::new(std::io::Cursor::new(data)) else { return };
+        if theirs.validate_header_consistency().is_err() {
+            return;
+        }
         assert_eq!(archive.entries().count(), theirs.len());
         for (name, entry) in archive.entries() {
             let index = theirs.index_for_name(name).expect("the zip crate lists it");
@@ -30,9 +39,6 @@ fuzz_target!(
             assert_eq!(other.data_start(), Some(entry.range.start));
             assert_eq!(other.compressed_size(), entry.range.end - entry.range.start);
             assert_eq!((other.size(), other.crc32()), (entry.size, entry.crc32));
-            assert!(!name.starts_with('/') && !name.split('/').any(|part| part == ".."));
-            let _ = archive.read(name, 1 << 20);
         }
-        let _ = torch::read(&file);
     }
 );

@@ -541,6 +541,11 @@ fn archives_whose_records_contradict_each_other() {
             "has another compression or encryption in its own header",
         ),
         (
+            central[2] + 16,
+            &wide(0x1234),
+            "has another checksum in its own header",
+        ),
+        (
             central[2] + 20,
             &wide(23),
             "is stored as it is, yet claims 24 bytes in 23",

@@ -57,6 +57,7 @@ pub(super) fn central_entry(
         name: &name,
         flags,
         method,
+        crc32,
         packed,
         size,
         header_offset,
@@ -81,6 +82,7 @@ struct LocalHeader<'a> {
     name: &'a str,
     flags: u16,
     method: u16,
+    crc32: u32,
     packed: u64,
     size: u64,
     header_offset: u64,
@@ -126,13 +128,18 @@ impl LocalHeader<'_> {
         let sizes =
             wide_sizes(narrow, extra).ok_or_else(|| fail("has a zip64 field that is cut off".into()))?;
         let known = [self.size, self.packed];
-        // With the flag, the header may leave them open.
-        let open = u16_at(&fixed, 6) & SIZES_FOLLOW != 0 && sizes[..2] == [0, 0];
+        // With the flag, the header may leave sizes and checksum open.
+        let follow = u16_at(&fixed, 6) & SIZES_FOLLOW != 0;
+        let open = follow && sizes[..2] == [0, 0];
         if sizes[..2] != known && !open {
             return Err(fail(format!(
                 "has other sizes in its own header ({:?}, {known:?} in the directory)",
                 &sizes[..2]
             )));
+        }
+        let crc32 = u32_at(&fixed, 14);
+        if crc32 != self.crc32 && !(follow && crc32 == 0) {
+            return Err(fail("has another checksum in its own header".into()));
         }
         Ok(data..end)
     }

@@ -2,7 +2,7 @@
 //!
 //! PyTorch's archives store tensors uncompressed, so that an entry is a range of the file that can be read where it
 //! lies, by several threads. Not read with the `zip` crate, which wants a cursor of its own and whose errors name
-//! neither entry nor byte; the tests hold this reader against its strict validation instead.
+//! neither entry nor byte; a fuzz target holds this reader against it instead.
 //! Format: PKWARE APPNOTE 6.3.10, sections 4.3–4.5.
 
 mod end;
