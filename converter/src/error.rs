@@ -32,6 +32,14 @@ pub enum ConvertError {
         /// What corer converts.
         supported: Vec<String>,
     },
+    /// A traced or exported program does what is not converted.
+    #[error("{place}: {reason}")]
+    Import {
+        /// File, input or call.
+        place: String,
+        /// What it does, and what would do.
+        reason: String,
+    },
     /// The tensors don't match the configuration.
     #[error("{0}")]
     Tensors(TensorMismatch),

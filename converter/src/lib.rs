@@ -26,23 +26,23 @@ pub use request::{AttentionForm, Buckets, Layout, Precision, Request, Task};
 
 use lower::{Classifier, Settings, Weights};
 use shapes::{InputShape, Shapes, Sizes};
-use source::{Checkpoint, Overflow};
+use source::{Overflow, Source, SourceModel};
 
 /// The version recorded in packages.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A converted model, its weights still to be read from the checkpoint when it is written.
+/// A converted model, its weights still to be read from the source when it is written.
 #[derive(Debug)]
 pub struct Conversion {
     /// The model. Its metadata lacks the source's digest until [`Conversion::source`] is digested.
     pub model: Model,
-    /// The checkpoint it came from.
-    pub source: Checkpoint,
+    /// What it came from.
+    pub source: Source,
     /// The task it was converted for.
     pub task: Task,
     /// What each pass did.
     pub passes: Vec<PassReport>,
-    /// Tensors of the checkpoint the package does not need.
+    /// Tensors of the source the package does not need.
     pub unused: Vec<String>,
     /// What the user should know.
     pub notes: Vec<String>,
@@ -51,17 +51,15 @@ pub struct Conversion {
 /// Metadata key of the source's digest.
 pub const SOURCE_DIGEST_KEY: &str = "corer.source.sha256";
 
-/// Converts a checkpoint. No weight is read, save small ones that are summed.
+/// Converts a checkpoint, a traced or an exported model. No weight is read, save small ones that are summed.
 ///
 /// # Errors
 /// When the source can't be read or converted; nothing is written either way.
 pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
-    let shapes = Shapes::new(
-        &request.batch_size,
-        &request.sequence_length,
-        request.buckets,
-        request.target,
-    )?;
+    let source = Source::open(&request.source)?;
+    let model = frontend::Model::read(&source)?;
+    let (batch, tokens) = model.sizes(request)?;
+    let shapes = Shapes::new(&batch, &tokens, request.buckets, request.target)?;
     let dtype = request.precision.dtype();
     let settings = Settings {
         opset: request.target.opset(),
@@ -74,7 +72,6 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
             Overflow::Error
         },
     };
-    let checkpoint = Checkpoint::open(&request.source)?;
     let wanted = match &shapes {
         Shapes::Functions { functions } => functions
             .iter()
@@ -87,9 +84,9 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
     let mut functions = Vec::with_capacity(wanted.len());
     let mut read = None;
     for (name, shape) in wanted {
-        let mut imported = frontend::import(&checkpoint, request, shape)?;
+        let mut imported = model.import(request, shape)?;
         let reports = passes::run(&mut imported.graph, request.layout, request.attention, shared)?;
-        let classifier = classifier(request, &imported)?;
+        let classifier = classifier(request, &imported, &batch)?;
         let function = lower::lower(&imported.graph, settings, classifier.as_ref(), &mut weights)?;
         functions.push((name, function));
         // Functions differ in sizes alone, so what is said of one holds for all.
@@ -101,13 +98,13 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
             reason: "names no size".into(),
         });
     };
-    let mut metadata = metadata(request, &checkpoint, imported.task);
+    let mut metadata = metadata(request, &source, (&batch, &tokens), imported.task);
     let mut notes = imported.notes;
     shapes.describe(&mut metadata.user_defined, &mut notes);
     let model = describe::model(functions, &shapes, classifier.as_ref(), metadata)?;
     Ok(Conversion {
         model,
-        source: checkpoint,
+        source,
         task: imported.task,
         passes,
         unused: imported.unused,
@@ -132,7 +129,11 @@ fn output_dtype(request: &Request, dtype: DataType) -> Result<DataType, ConvertE
     }
 }
 
-fn classifier(request: &Request, imported: &frontend::Imported) -> Result<Option<Classifier>, ConvertError> {
+fn classifier(
+    request: &Request,
+    imported: &frontend::Imported,
+    batch: &Sizes,
+) -> Result<Option<Classifier>, ConvertError> {
     if !request.classifier {
         return Ok(None);
     }
@@ -151,7 +152,7 @@ fn classifier(request: &Request, imported: &frontend::Imported) -> Result<Option
     if imported.labels.is_empty() {
         return refuse("needs class names, and config.json has no id2label".into());
     }
-    if request.batch_size != Sizes::from(1) {
+    if *batch != Sizes::from(1) {
         return refuse("takes one input at a time (--batch-size 1)".into());
     }
     Ok(Some(Classifier {
@@ -160,25 +161,34 @@ fn classifier(request: &Request, imported: &frontend::Imported) -> Result<Option
     }))
 }
 
-fn metadata(request: &Request, checkpoint: &Checkpoint, task: Task) -> Metadata {
-    let text = |key: &str| {
-        checkpoint
-            .config
-            .get(key)
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let name = text("_name_or_path");
-    let model = if name.is_empty() { "BERT".to_owned() } else { name };
+fn metadata(request: &Request, source: &Source, sizes: (&Sizes, &Sizes), task: Task) -> Metadata {
+    let (mut model, mut author, mut license) = (String::new(), None, None);
+    match &source.model {
+        SourceModel::Checkpoint(checkpoint) => {
+            let name = checkpoint.config.get("_name_or_path");
+            model = name
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+            author = checkpoint.author();
+            license = checkpoint.license();
+        }
+        SourceModel::Script(_) | SourceModel::Export(_) => {
+            let name = source.path.file_stem().unwrap_or_default();
+            model.push_str(&name.to_string_lossy());
+        }
+    }
+    if model.is_empty() {
+        model.push_str("BERT");
+    }
     Metadata {
-        author: checkpoint.author().unwrap_or_default(),
-        license: checkpoint.license().unwrap_or_default(),
+        author: author.unwrap_or_default(),
+        license: license.unwrap_or_default(),
         short_description: format!("{model} for {}", task.name()),
         version: VERSION.into(),
         user_defined: BTreeMap::from([
             ("corer.version".to_owned(), VERSION.to_owned()),
-            ("corer.flags".to_owned(), request.flags(task)),
+            ("corer.flags".to_owned(), request.flags(sizes, task)),
             ("corer.task".to_owned(), task.name().to_owned()),
         ]),
     }

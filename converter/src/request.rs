@@ -10,14 +10,14 @@ use crate::shapes::Sizes;
 /// One conversion.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Checkpoint directory.
+    /// Checkpoint directory, traced or exported model.
     pub source: PathBuf,
-    /// What the model is for; [`Task::Auto`] asks the checkpoint.
+    /// What the model is for; [`Task::Auto`] asks the source.
     pub task: Task,
-    /// Tokens per input.
-    pub sequence_length: Sizes,
-    /// Inputs per prediction.
-    pub batch_size: Sizes,
+    /// Tokens per input; `None` for those an exported model was exported with, else 128.
+    pub sequence_length: Option<Sizes>,
+    /// Inputs per prediction; `None` for those an exported model was exported with, else 1.
+    pub batch_size: Option<Sizes>,
     /// How several sizes are given.
     pub buckets: Buckets,
     /// Oldest system the package must run on.
@@ -44,8 +44,8 @@ impl Request {
         Self {
             source: source.into(),
             task: Task::Auto,
-            sequence_length: 128.into(),
-            batch_size: 1.into(),
+            sequence_length: None,
+            batch_size: None,
             buckets: Buckets::Auto,
             target: Target::Ios16,
             layout: Layout::Ane,
@@ -58,13 +58,14 @@ impl Request {
         }
     }
 
-    /// The flags that shape the result, as they are recorded in the package.
-    pub fn flags(&self, task: Task) -> String {
+    /// The flags that shape the result, as they are recorded in the package, with what the source had to say to them:
+    /// rows and tokens per row, task.
+    pub fn flags(&self, (batch, tokens): (&Sizes, &Sizes), task: Task) -> String {
         let mut flags = format!(
             "--task {} --sequence-length {} --batch-size {} --target {} --layout {} --attention {} --precision {}",
             task.name(),
-            self.sequence_length,
-            self.batch_size,
+            tokens,
+            batch,
             self.target,
             self.layout.name(),
             self.attention.name(),

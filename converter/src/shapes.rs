@@ -89,6 +89,11 @@ impl Sizes {
         }
     }
 
+    /// Whether every size between two ends is meant.
+    pub fn is_range(&self) -> bool {
+        matches!(self.0, Kind::Range(_))
+    }
+
     /// The sizes, when they are listed.
     fn list(&self) -> Option<&[u64]> {
         match &self.0 {

@@ -24,7 +24,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn request(name: &str) -> Request {
     let mut request = Request::new(fixture(name));
-    request.sequence_length = 64.into();
+    request.sequence_length = Some(64.into());
     request
 }
 

@@ -38,7 +38,7 @@ fn changed(
 
 fn error(directory: &Path, change: impl FnOnce(&mut Request)) -> ConvertError {
     let mut request = Request::new(directory);
-    request.sequence_length = 16.into();
+    request.sequence_length = Some(16.into());
     change(&mut request);
     convert(&request).expect_err("must not convert")
 }
@@ -153,7 +153,7 @@ fn impossible_numbers_are_refused_by_key() {
 #[test]
 fn a_length_beyond_the_position_table_is_refused() {
     let text = error(&fixture("feature-extraction"), |request| {
-        request.sequence_length = 4096.into()
+        request.sequence_length = Some(4096.into())
     })
     .to_string();
     assert!(
@@ -161,7 +161,7 @@ fn a_length_beyond_the_position_table_is_refused() {
         "{text}"
     );
     let text = error(&fixture("feature-extraction"), |request| {
-        request.sequence_length = 0.into()
+        request.sequence_length = Some(0.into())
     })
     .to_string();
     assert!(text.contains("--sequence-length"), "{text}");
@@ -185,7 +185,7 @@ fn classifiers_need_a_classification_head_with_names_and_one_input() {
     assert!(text.contains("fill-mask"), "{text}");
     let text = error(&fixture("sequence-classification"), |request| {
         request.classifier = true;
-        request.batch_size = 2.into();
+        request.batch_size = Some(2.into());
     });
     assert!(text.to_string().contains("--batch-size 1"), "{text}");
 }
@@ -198,7 +198,7 @@ fn prefixed_old_named_and_half_precision_checkpoints_all_convert() {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             let mut request = Request::new(&path);
-            request.sequence_length = 16.into();
+            request.sequence_length = Some(16.into());
             let conversion = convert(&request).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             assert!(!conversion.model.description.outputs.is_empty());
             seen += 1;

@@ -21,14 +21,15 @@ use crate::messages::Messages;
 use crate::output;
 use crate::progress::Bars;
 
-/// Convert a BERT checkpoint to a Core ML package
+/// Convert a BERT checkpoint, trace or export to a Core ML package
 ///
 /// Reads a Hugging Face or sentence-transformers directory (config.json with model.safetensors, sharded or not, or
-/// pytorch_model.bin) and writes an ML Program package. The package appears whole or not at all.
+/// pytorch_model.bin), or a model saved by torch.jit.save or torch.export.save, and writes an ML Program package. The
+/// package appears whole or not at all.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}", exit_codes::HELP))]
 pub(crate) struct Arguments {
-    /// Checkpoint directory
+    /// Checkpoint directory, traced model (.pt) or exported model (.pt2)
     source: PathBuf,
 
     /// Where the package goes; must end in .mlpackage
@@ -43,13 +44,15 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "auto", value_parser = one_of(TASKS), help_heading = MODEL)]
     task: Task,
 
-    /// Tokens per input: one length, several (32,64,128), or a range (1..512, both ends included)
-    #[arg(long, value_name = "SIZES", default_value = "128", help_heading = MODEL)]
-    sequence_length: Sizes,
+    /// Tokens per input: one length, several (32,64,128), or a range (1..512, both ends included) [default: 128, or
+    /// those an exported model was exported with]
+    #[arg(long, value_name = "SIZES", help_heading = MODEL)]
+    sequence_length: Option<Sizes>,
 
-    /// Inputs per prediction: one number, several, or a range
-    #[arg(long, value_name = "SIZES", default_value = "1", help_heading = MODEL)]
-    batch_size: Sizes,
+    /// Inputs per prediction: one number, several, or a range [default: 1, or those an exported model was exported
+    /// with]
+    #[arg(long, value_name = "SIZES", help_heading = MODEL)]
+    batch_size: Option<Sizes>,
 
     /// How several sizes are given
     #[arg(long, default_value = "auto", value_parser = one_of(BUCKETS), help_heading = MODEL)]

@@ -7,10 +7,13 @@ mod bert;
 mod config;
 pub mod export;
 mod heads;
+mod model;
 mod parameters;
 mod sentence;
 
 use corer_mil::Dim;
+
+pub use model::Model;
 
 use crate::error::ConvertError;
 use crate::graph::{Graph, GraphError};
@@ -44,11 +47,7 @@ const LANDMARK: &str = "embeddings.word_embeddings.weight";
 ///
 /// # Errors
 /// Another architecture, tensors that don't match, a request the model can't meet.
-pub fn import(
-    checkpoint: &Checkpoint,
-    request: &Request,
-    shape: InputShape,
-) -> Result<Imported, ConvertError> {
+fn import(checkpoint: &Checkpoint, request: &Request, shape: InputShape) -> Result<Imported, ConvertError> {
     let config_file = checkpoint.config_path().display().to_string();
     let config = BertConfig::read(&checkpoint.config, &config_file)?;
     let task = task(request.task, config.task, checkpoint)?;

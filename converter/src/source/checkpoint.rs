@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::digest::{CheckpointDigest, DigestHandle, DigestPlan};
+use super::digest::DigestPlan;
 use super::error::{Place, SourceError};
 use super::file::SourceFile;
 use super::sentence::{ModuleList, SentenceModules};
@@ -119,33 +119,9 @@ impl Checkpoint {
         self.card.author.clone()
     }
 
-    /// Bytes a digest has to read.
-    pub fn digest_bytes(&self) -> u64 {
-        let files = self
-            .digest_plan
-            .weights
-            .iter()
-            .chain(&self.digest_plan.configuration);
-        files.map(|(_, file)| file.len()).sum()
-    }
-
-    /// SHA-256 of every file the checkpoint is read from; `progress` is told how many more bytes were hashed.
-    ///
-    /// # Errors
-    /// When a file can't be read.
-    pub fn digest(&self, progress: &mut dyn FnMut(u64)) -> Result<CheckpointDigest, SourceError> {
-        self.digest_plan.clone().run(progress)
-    }
-
-    /// As [`Self::digest`], on a thread of its own while the weights are converted.
-    ///
-    /// # Errors
-    /// When no thread can be started.
-    pub fn spawn_digest(
-        &self,
-        progress: impl FnMut(u64) + Send + 'static,
-    ) -> Result<DigestHandle, SourceError> {
-        self.digest_plan.clone().spawn(progress)
+    /// The files it is read from.
+    pub(super) fn digest_plan(&self) -> &DigestPlan {
+        &self.digest_plan
     }
 }
 

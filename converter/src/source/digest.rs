@@ -82,6 +82,12 @@ pub(super) struct DigestPlan {
 }
 
 impl DigestPlan {
+    /// Bytes there are to read.
+    pub(super) fn bytes(&self) -> u64 {
+        let files = self.weights.iter().chain(&self.configuration);
+        files.map(|(_, file)| file.len()).sum()
+    }
+
     /// Hashes every file; `progress` is told how many more bytes were hashed.
     pub(super) fn run(mut self, progress: &mut dyn FnMut(u64)) -> Result<CheckpointDigest, SourceError> {
         let mut group = |files: &mut Vec<(String, Arc<SourceFile>)>| {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use corer_converter::source::{
-    Checkpoint, DenseActivation, LazyTensor, PoolingMode, SentenceStep, SourceFile, StoredType, TensorSet,
-    torch,
+    Checkpoint, DenseActivation, LazyTensor, PoolingMode, SentenceStep, Source, SourceFile, StoredType,
+    TensorSet, torch,
 };
 
 use crate::fixture;
@@ -215,17 +215,17 @@ fn digests_are_those_sha256sum_prints() {
         output.stdout
     };
     let folder = fixture("feature-extraction");
-    let checkpoint = Checkpoint::open(&folder).unwrap();
+    let source = Source::open(&folder).unwrap();
     let mut seen = 0;
-    let digest = checkpoint.digest(&mut |bytes| seen += bytes).unwrap();
-    assert_eq!(seen, checkpoint.digest_bytes());
+    let digest = source.digest(&mut |bytes| seen += bytes).unwrap();
+    assert_eq!(seen, source.digest_bytes());
     let line = String::from_utf8(sum(&folder, &["model.safetensors"])).unwrap();
     assert_eq!(digest.summary(), line.split(' ').next().unwrap());
     assert_eq!(digest.configuration[0].name, "config.json");
-    assert_eq!(checkpoint.spawn_digest(|_| ()).unwrap().join().unwrap(), digest);
+    assert_eq!(source.spawn_digest(|_| ()).unwrap().join().unwrap(), digest);
 
     let folder = fixture("sentence-cls-dense");
-    let digest = Checkpoint::open(&folder).unwrap().digest(&mut |_| ()).unwrap();
+    let digest = Source::open(&folder).unwrap().digest(&mut |_| ()).unwrap();
     let names: Vec<&str> = digest.weights.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(names, ["2_Dense/model.safetensors", "model.safetensors"]);
     let names: Vec<&str> = digest

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use corer_converter::source::{Checkpoint, PoolingMode, SentenceStep, SourceError};
+use corer_converter::source::{Checkpoint, PoolingMode, SentenceStep, Source, SourceError, SourceModel};
 use tempfile::TempDir;
 
 use crate::fixture;
@@ -179,7 +179,10 @@ fn pickles_in_shards() {
 #[test]
 fn a_file_that_shrinks_while_it_is_read() {
     let folder = copy("feature-extraction");
-    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let source = Source::open(folder.path()).unwrap();
+    let SourceModel::Checkpoint(checkpoint) = &source.model else {
+        panic!("{source:?}");
+    };
     let file = fs::File::options()
         .write(true)
         .open(folder.path().join("model.safetensors"))
@@ -198,7 +201,7 @@ fn a_file_that_shrinks_while_it_is_read() {
         error.contains(slice.name()) && error.contains("can't be read"),
         "{error}"
     );
-    assert!(checkpoint.digest(&mut |_| ()).is_err());
+    assert!(source.digest(&mut |_| ()).is_err());
 }
 
 const MODULES: &str = r#"[
@@ -228,7 +231,7 @@ fn a_transformer_in_a_folder_of_its_own() {
     let sentence = checkpoint.sentence.as_ref().unwrap();
     assert_eq!(sentence.max_seq_length, Some(64));
     assert_eq!(sentence.steps.len(), 2);
-    let digest = checkpoint.digest(&mut |_| ()).unwrap();
+    let digest = Source::open(folder.path()).unwrap().digest(&mut |_| ()).unwrap();
     assert_eq!(digest.weights[0].name, "0_Transformer/model.safetensors");
 }
 

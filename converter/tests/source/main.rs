@@ -5,6 +5,7 @@ mod broken_pickles;
 mod broken_safetensors;
 mod checkpoints;
 mod directories;
+mod opened;
 mod pickle_writer;
 mod views;
 mod zip_writer;

@@ -5,6 +5,8 @@
 
 mod dtype;
 mod program;
+mod sizes;
 
 pub use dtype::ScalarType;
 pub use program::{Arg, Input, Node, Origin, Output, Parameter, Program, Size, ValueId};
+pub use sizes::Declared;

@@ -10,18 +10,15 @@ mod lex;
 mod parse;
 mod syntax;
 
-use std::sync::Arc;
-
 use super::aten::Program;
-use crate::source::{Place, ScriptArchive, SourceError, SourceFile};
+use crate::source::{Place, ScriptArchive, SourceError};
 
 /// Reads an archive's `forward` as one program.
 ///
 /// # Errors
-/// When the archive can't be read, its code is not TorchScript, or does what a trace does not.
-pub fn read(file: &Arc<SourceFile>) -> Result<Program, SourceError> {
-    let archive = ScriptArchive::open(file)?;
-    inline::program(&archive)
+/// When the archive's code is not TorchScript, or does what a trace does not.
+pub fn read(archive: &ScriptArchive) -> Result<Program, SourceError> {
+    inline::program(archive)
 }
 
 /// Whether a text is TorchScript code, as far as its grammar goes.
