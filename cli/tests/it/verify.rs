@@ -69,7 +69,17 @@ fn every_head_passes_against_its_checkpoint_and_its_recording() {
             assert_eq!(report["exit_code"], 0);
             let (code, report) = json(
                 &scratch,
-                &["verify", "Out.mlpackage", "--golden", &recording, "--json"],
+                &[
+                    "verify",
+                    "Out.mlpackage",
+                    "--golden",
+                    &recording,
+                    "--min-psnr",
+                    "70",
+                    "--min-top1",
+                    "1",
+                    "--json",
+                ],
             );
             assert_eq!(
                 (code, &report["verdict"]["passed"]),
