@@ -24,6 +24,8 @@ quiet "$python" conformance/op_signatures.py >"$work/op_signatures.json"
 cmp "$work/op_signatures.json" conformance/op_signatures.json || status=1
 
 echo "-- Apple's reader over the packages in git"
+# A package without large constants has an empty weights folder, which git does not keep and Apple's reader asks for.
+mkdir -p $(printf '%s/Data/com.apple.CoreML/weights ' conformance/foreign/*.mlpackage)
 quiet "$python" conformance/apple_reader.py conformance/foreign/*.mlpackage conformance/foreign-bert/*.mlpackage >"$work/log" || {
     grep -F '"ok": false' "$work/log"
     status=1

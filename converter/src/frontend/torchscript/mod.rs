@@ -1,8 +1,8 @@
 //! TorchScript archives (`.pt`, `.pth` of `torch.jit.trace(…).save`) as ATen programs.
 //!
 //! The code of a trace is Python of a small kind: classes whose methods call other modules and ATen functions, in
-//! order. It is parsed ([`parse`](mod@parse)), and every call of a module is replaced by what its method does
-//! ([`inline`]), until one list of ATen calls is left. Nothing runs; code that chooses (`if`, `for`, `while`) is not a
+//! order. It is parsed (`parse`), and every call of a module is replaced by what its method does
+//! (`inline`), until one list of ATen calls is left. Nothing runs; code that chooses (`if`, `for`, `while`) is not a
 //! trace's and is refused by name.
 
 mod inline;
