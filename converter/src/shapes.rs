@@ -287,11 +287,10 @@ impl Shapes {
                 }));
             }
         };
-        if batches.len().saturating_mul(lengths.len()) > MOST_BUCKETS {
+        let count = batches.len().saturating_mul(lengths.len());
+        if count > MOST_BUCKETS {
             return refuse(format!(
-                "{} batch sizes with {} lengths make more than {MOST_BUCKETS} buckets",
-                batches.len(),
-                lengths.len()
+                "these sizes make {count} buckets, and a package may have {MOST_BUCKETS}; a range takes any number"
             ));
         }
         let shapes = lengths

@@ -1,12 +1,13 @@
-//! The package as something that takes rows and gives rows.
+//! A function of a package as something that takes rows and gives rows.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use corer_mil::{DataType, Program};
-use corer_proto::{Description, Feature, FeatureType, Package};
+use corer_proto::Package;
 use corer_runtime::{Arithmetic, Engine as _, Executable, Labels, Options, Tensor as EngineTensor};
 
+use crate::buckets::Bucket;
 use crate::error::VerifyError;
 use crate::inputs::{Batch, InputRow};
 use crate::report::Precision;
@@ -17,9 +18,10 @@ pub(crate) const INPUT_IDS: &str = "input_ids";
 pub(crate) const ATTENTION_MASK: &str = "attention_mask";
 pub(crate) const TOKEN_TYPE_IDS: &str = "token_type_ids";
 
-/// A package compiled, with what its inputs and outputs are.
+/// A function compiled, with what its inputs and outputs are, and the size it is run at.
 pub(crate) struct Subject {
     path: PathBuf,
+    pub(crate) function: String,
     executable: Executable,
     inputs: Vec<(String, DataType)>,
     /// Outputs in declared order.
@@ -50,9 +52,10 @@ pub(crate) enum Produced {
 }
 
 impl Subject {
+    /// Compiles the bucket's function, to be run at the bucket's size.
     pub(crate) fn compile(
         package: &Package,
-        function: &str,
+        bucket: &Bucket,
         arithmetic: Arithmetic,
         threads: Option<usize>,
     ) -> Result<Self, VerifyError> {
@@ -62,7 +65,7 @@ impl Subject {
             ..Options::new(arithmetic)
         };
         let executable =
-            Executable::compile(&package.model.program, function, &options).map_err(|source| {
+            Executable::compile(&package.model.program, &bucket.function, &options).map_err(|source| {
                 VerifyError::Compile {
                     path: path.clone(),
                     source: Box::new(source),
@@ -72,9 +75,7 @@ impl Subject {
             path: path.clone(),
             reason,
         };
-        let features = features(&package.model.description, function);
         let mut inputs = Vec::new();
-        let mut size = None;
         for input in executable.inputs() {
             let name = input.name.as_str();
             if ![INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS].contains(&name) {
@@ -87,18 +88,6 @@ impl Subject {
                 .ty
                 .as_tensor()
                 .ok_or_else(|| fail(format!("input `{name}` is {}", input.ty)))?;
-            let shape = tensor.known_shape().or_else(|| default_shape(features, name));
-            let Some(&[batch, length]) = shape.as_deref() else {
-                return Err(fail(format!(
-                    "input `{name}` is {}, expected (batch, positions)",
-                    input.ty
-                )));
-            };
-            if *size.get_or_insert((batch, length)) != (batch, length) {
-                return Err(fail(format!(
-                    "input `{name}` is {batch} x {length}, the others are not"
-                )));
-            }
             if !matches!(tensor.dtype, DataType::Int32 | DataType::Fp32 | DataType::Fp16) {
                 return Err(fail(format!(
                     "input `{name}` is {}, expected int32",
@@ -107,37 +96,35 @@ impl Subject {
             }
             inputs.push((input.name.clone(), tensor.dtype));
         }
-        let Some((batch, length)) = size else {
-            return Err(fail(format!("has no input; expected at least {INPUT_IDS}")));
-        };
         if inputs.iter().all(|(name, _)| name != INPUT_IDS) {
             return Err(fail(format!("has no input {INPUT_IDS}")));
         }
-        let small = |size: u64| {
-            usize::try_from(size)
-                .ok()
-                .filter(|size| (1..=1 << 20).contains(size))
-        };
-        let (Some(batch), Some(length)) = (small(batch), small(length)) else {
-            return Err(fail(format!("takes {batch} x {length} token ids")));
-        };
         let outputs: Vec<(String, Form)> = executable
             .outputs()
             .iter()
             .map(|output| (output.name.clone(), form(&executable, &output.name, &output.ty)))
             .collect();
-        if batch > 1 && outputs.iter().any(|(_, form)| *form != Form::Array) {
-            return Err(fail("a classifier takes one row at a time".into()));
-        }
-        Ok(Self {
+        let mut subject = Self {
             path,
+            function: bucket.function.clone(),
             executable,
             inputs,
             outputs,
-            precision: precision(&package.model.program, function),
-            batch,
-            length,
-        })
+            precision: precision(&package.model.program, &bucket.function),
+            batch: bucket.batch,
+            length: bucket.length,
+        };
+        subject.resize(bucket)?;
+        Ok(subject)
+    }
+
+    /// Runs at another size of the same function from now on.
+    pub(crate) fn resize(&mut self, bucket: &Bucket) -> Result<(), VerifyError> {
+        if bucket.batch > 1 && self.outputs.iter().any(|(_, form)| *form != Form::Array) {
+            return Err(self.fail("a classifier takes one row at a time".into()));
+        }
+        (self.batch, self.length) = (bucket.batch, bucket.length);
+        Ok(())
     }
 
     /// Whether the package takes this input.
@@ -272,59 +259,6 @@ fn form(executable: &Executable, name: &str, ty: &corer_mil::ValueType) -> Form 
         (Some(names), corer_mil::ValueType::Dictionary(..)) => Form::Probabilities(names),
         (Some(names), _) => Form::Label(names),
         (None, _) => Form::Array,
-    }
-}
-
-/// The inputs a caller of `function` sees.
-fn features<'a>(description: &'a Description, function: &str) -> &'a [Feature] {
-    match description
-        .functions
-        .iter()
-        .find(|candidate| candidate.name == function)
-    {
-        Some(function) => &function.inputs,
-        None => &description.inputs,
-    }
-}
-
-/// The default shape of an input that takes several.
-fn default_shape(features: &[Feature], name: &str) -> Option<Vec<u64>> {
-    let feature = features.iter().find(|feature| feature.name == name)?;
-    match &feature.ty {
-        FeatureType::MultiArray { shape, .. } => Some(shape.clone()),
-        _ => None,
-    }
-}
-
-/// The function to judge: the one asked for, else the package's default, else its only one.
-pub(crate) fn function_name(package: &Package, asked: Option<&str>) -> Result<String, VerifyError> {
-    let functions = &package.model.program.functions;
-    let default = package.model.description.default_function.as_deref();
-    let main = || functions.contains_key("main").then_some("main");
-    let only = || {
-        if functions.len() == 1 {
-            functions.keys().next().map(String::as_str)
-        } else {
-            None
-        }
-    };
-    let name = asked.or(default).or_else(main).or_else(only);
-    match name.filter(|name| functions.contains_key(*name)) {
-        Some(name) => Ok(name.to_owned()),
-        None => {
-            let known: Vec<&str> = functions.keys().map(String::as_str).collect();
-            let reason = match name {
-                Some(name) => format!("has no function `{name}`; it has: {}", known.join(", ")),
-                None => format!(
-                    "has several functions, say which with --function: {}",
-                    known.join(", ")
-                ),
-            };
-            Err(VerifyError::Interface {
-                path: package.path.clone(),
-                reason,
-            })
-        }
     }
 }
 

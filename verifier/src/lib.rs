@@ -4,6 +4,7 @@
 //! reference that shares no code with the converter, and returns a [`VerifyReport`] with a [`Verdict`]. The report
 //! serialises to JSON and displays as a table.
 
+mod buckets;
 mod error;
 pub mod inputs;
 mod interface;

@@ -6,7 +6,7 @@ use crate::metrics::{Agreement, OutputKind};
 use crate::verdict::{Thresholds, Verdict};
 
 /// Version of the report's JSON form.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Everything one verification found. Nothing in it depends on the clock.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -15,22 +15,18 @@ pub struct VerifyReport {
     pub schema: u32,
     /// Version of the verifier.
     pub corer: &'static str,
-    /// Whether the package passed.
+    /// Whether the package passed: every bucket of it.
     pub verdict: Verdict,
     /// What was judged.
     pub package: PackageReport,
     /// What it was judged by.
     pub reference: ReferenceReport,
-    /// On which inputs.
-    pub inputs: InputReport,
     /// Where it was executed.
     pub execution: ExecutionReport,
-    /// One entry per output of the package.
-    pub outputs: Vec<OutputReport>,
-    /// What must hold whatever the reference says.
-    pub probes: ProbeReport,
-    /// The limits applied.
-    pub thresholds: Thresholds,
+    /// One entry per function and size judged, at least one.
+    pub buckets: Vec<BucketReport>,
+    /// Functions and sizes the reference has no answer for.
+    pub not_judged: Vec<NotJudged>,
 }
 
 /// The judged package.
@@ -40,14 +36,46 @@ pub struct PackageReport {
     pub path: String,
     /// Its digest ([`corer_proto::package_digest`]).
     pub digest: String,
-    /// The function executed.
-    pub function: String,
     /// Specification version.
     pub specification_version: i32,
-    /// Precision its values are declared in.
-    pub precision: Precision,
     /// Metadata entries its writer left, such as the source's digest.
     pub metadata: std::collections::BTreeMap<String, String>,
+}
+
+/// One function at one size of its inputs.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct BucketReport {
+    /// What tells it from the others: the function's name, its size, or both.
+    pub name: String,
+    /// The function executed.
+    pub function: String,
+    /// Rows per execution.
+    pub batch: usize,
+    /// Positions per row.
+    pub length: usize,
+    /// Whether a caller who chooses nothing gets it.
+    pub default: bool,
+    /// Whether it passed.
+    pub verdict: Verdict,
+    /// Precision its values are declared in.
+    pub precision: Precision,
+    /// What it was fed.
+    pub inputs: InputReport,
+    /// One entry per output of the function.
+    pub outputs: Vec<OutputReport>,
+    /// What must hold whatever the reference says.
+    pub probes: ProbeReport,
+    /// The limits applied.
+    pub thresholds: Thresholds,
+}
+
+/// A bucket that could not be judged, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct NotJudged {
+    /// As [`BucketReport::name`].
+    pub name: String,
+    /// Why not.
+    pub reason: String,
 }
 
 /// How finely a package's values are held; decides the default thresholds.
@@ -128,8 +156,6 @@ pub struct ExecutionReport {
     pub engine: String,
     /// `f32` or `as-written`.
     pub arithmetic: &'static str,
-    /// Rows per execution.
-    pub batch: usize,
     /// Cores this machine offers.
     pub host_cores: usize,
 }

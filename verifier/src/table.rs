@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::report::{ErrorReport, OutputReport, VerifyReport};
+use crate::report::{BucketReport, ErrorReport, InputReport, OutputReport, VerifyReport};
 
 const HEADINGS: [&str; 8] = [
     "output",
@@ -17,91 +17,157 @@ const HEADINGS: [&str; 8] = [
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} ({})", self.package.path, self.package.function)?;
+        match &self.buckets[..] {
+            [only] => writeln!(f, "{} ({})", self.package.path, only.name)?,
+            several => writeln!(f, "{} ({} buckets)", self.package.path, several.len())?,
+        }
         write!(f, "  against  {}: {}", self.reference.kind, self.reference.path)?;
         match &self.reference.task {
             Some(task) => writeln!(f, " ({task})")?,
             None => writeln!(f)?,
         }
-        let inputs = &self.inputs;
-        write!(
-            f,
-            "  on       {} rows of {} to {} tokens at length {}, from {}",
-            inputs.rows, inputs.shortest, inputs.longest, inputs.length, inputs.origin
-        )?;
-        if inputs.truncated > 0 {
-            write!(f, " ({} cut)", inputs.truncated)?;
-        }
-        writeln!(f)?;
-        if !inputs.not_taken.is_empty() {
-            writeln!(
-                f,
-                "           the package takes no {}",
-                inputs.not_taken.join(", ")
-            )?;
+        let names = self.buckets.iter().map(|bucket| shown(bucket).chars().count());
+        let width = names.max().unwrap_or(0);
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            write!(f, "  {:<7}  ", if index == 0 { "on" } else { "" })?;
+            if self.buckets.len() > 1 {
+                write!(f, "{:<width$}  ", shown(bucket))?;
+            }
+            inputs(f, &bucket.inputs)?;
         }
         writeln!(
             f,
             "  executed {} by {}\n",
             self.execution.arithmetic, self.execution.engine
         )?;
-
-        let rows: Vec<[String; 8]> = self.outputs.iter().map(cells).collect();
-        let width = |column: usize| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            cells.chain([HEADINGS[column].chars().count()]).max().unwrap_or(0)
-        };
-        let widths: [usize; 8] = std::array::from_fn(width);
-        line(f, &HEADINGS.map(str::to_owned), &widths)?;
-        for row in &rows {
-            line(f, row, &widths)?;
-        }
-        writeln!(f)?;
-        for output in &self.outputs {
-            worst(f, output)?;
-        }
-        let probes = &self.probes;
-        if let Some(count) = probes.nonfinite_without_tokens {
-            writeln!(f, "all-zero mask: {count} values not finite")?;
-        }
-        if let Some(change) = probes.change_under_padding {
-            writeln!(
-                f,
-                "ids under the padding changed: outputs change by {change:e} at most"
-            )?;
-        }
-        if self.verdict.passed {
-            let limits = &self.thresholds;
-            write!(
-                f,
-                "passed: PSNR >= {} dB, cosine >= {}",
-                limits.min_psnr, limits.min_cosine
-            )?;
-            write!(
-                f,
-                ", top-1 >= {}, neighbours >= {}",
-                limits.min_top1, limits.min_neighbour_overlap
-            )?;
-            match limits.max_abs {
-                Some(limit) => writeln!(f, ", max abs <= {limit:e}"),
-                None => writeln!(f),
+        match &self.buckets[..] {
+            [only] => {
+                rows(
+                    f,
+                    only.outputs.iter().map(|output| cells(output).to_vec()),
+                    &HEADINGS,
+                )?;
+                writeln!(f)?;
+                details(f, only)?;
             }
-        } else {
+            several => {
+                let table = several.iter().flat_map(|bucket| {
+                    bucket.outputs.iter().enumerate().map(|(index, output)| {
+                        let verdict = if bucket.verdict.passed { "passed" } else { "FAILED" };
+                        let first = [shown(bucket), verdict.to_owned()];
+                        let first = if index == 0 { first } else { Default::default() };
+                        first.into_iter().chain(cells(output)).collect()
+                    })
+                });
+                rows(f, table, &[&["bucket", "verdict"][..], &HEADINGS].concat())?;
+                writeln!(f)?;
+                for bucket in several.iter().filter(|bucket| !bucket.verdict.passed) {
+                    writeln!(f, "{}", bucket.name)?;
+                    details(f, bucket)?;
+                }
+            }
+        }
+        for bucket in &self.not_judged {
+            writeln!(f, "not judged: {}: {}", bucket.name, bucket.reason)?;
+        }
+        if !self.verdict.passed {
             writeln!(f, "FAILED")?;
-            self.verdict
-                .reasons
-                .iter()
-                .try_for_each(|reason| writeln!(f, "  {reason}"))
+            let mut reasons = self.verdict.reasons.iter();
+            return reasons.try_for_each(|reason| writeln!(f, "  {reason}"));
+        }
+        // Functions of one package have one precision, and so the same limits.
+        let Some(limits) = self.buckets.first().map(|bucket| &bucket.thresholds) else {
+            return writeln!(f, "passed");
+        };
+        write!(
+            f,
+            "passed: PSNR >= {} dB, cosine >= {}",
+            limits.min_psnr, limits.min_cosine
+        )?;
+        write!(
+            f,
+            ", top-1 >= {}, neighbours >= {}",
+            limits.min_top1, limits.min_neighbour_overlap
+        )?;
+        match limits.max_abs {
+            Some(limit) => writeln!(f, ", max abs <= {limit:e}"),
+            None => writeln!(f),
         }
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, cells: &[String; 8], widths: &[usize; 8]) -> fmt::Result {
-    write!(f, "{:<width$}", cells[0], width = widths[0])?;
-    for (cell, width) in cells.iter().zip(widths).skip(1) {
-        write!(f, "  {cell:>width$}")?;
+/// A bucket's name, and whether it is the default.
+fn shown(bucket: &BucketReport) -> String {
+    match bucket.default {
+        true => format!("{} (default)", bucket.name),
+        false => bucket.name.clone(),
     }
-    writeln!(f)
+}
+
+fn inputs(f: &mut fmt::Formatter<'_>, inputs: &InputReport) -> fmt::Result {
+    write!(
+        f,
+        "{} rows of {} to {} tokens at length {}, from {}",
+        inputs.rows, inputs.shortest, inputs.longest, inputs.length, inputs.origin
+    )?;
+    if inputs.truncated > 0 {
+        write!(f, " ({} cut)", inputs.truncated)?;
+    }
+    writeln!(f)?;
+    if inputs.not_taken.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        f,
+        "           the package takes no {}",
+        inputs.not_taken.join(", ")
+    )
+}
+
+/// Where the largest errors are, and what the probes found.
+fn details(f: &mut fmt::Formatter<'_>, bucket: &BucketReport) -> fmt::Result {
+    for output in &bucket.outputs {
+        worst(f, output)?;
+    }
+    let probes = &bucket.probes;
+    if let Some(count) = probes.nonfinite_without_tokens {
+        writeln!(f, "all-zero mask: {count} values not finite")?;
+    }
+    if let Some(change) = probes.change_under_padding {
+        writeln!(
+            f,
+            "ids under the padding changed: outputs change by {change:e} at most"
+        )?;
+    }
+    Ok(())
+}
+
+/// A table: names to the left, figures to the right.
+fn rows(
+    f: &mut fmt::Formatter<'_>,
+    table: impl Iterator<Item = Vec<String>>,
+    headings: &[&str],
+) -> fmt::Result {
+    let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
+    let names = 1 + headings.len() - HEADINGS.len();
+    let table: Vec<Vec<String>> = std::iter::once(headings).chain(table).collect();
+    let width = |column: usize| {
+        let cells = table.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..table[0].len()).map(width).collect();
+    for row in &table {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let gap = if column == 0 { "" } else { "  " };
+            if column < names {
+                write!(f, "{gap}{cell:<width$}")?;
+            } else {
+                write!(f, "{gap}{cell:>width$}")?;
+            }
+        }
+        writeln!(f)?;
+    }
+    Ok(())
 }
 
 fn cells(output: &OutputReport) -> [String; 8] {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::metrics::OutputKind;
-use crate::report::{OutputReport, Precision, ProbeReport};
+use crate::report::{BucketReport, OutputReport, Precision, ProbeReport};
 
 /// What a package must reach.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -105,6 +105,9 @@ pub struct Verdict {
 /// One limit that was not kept.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Reason {
+    /// The bucket, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
     /// The package's output, unless the reason concerns all of them.
     pub output: Option<String>,
     /// What was measured.
@@ -117,20 +120,37 @@ pub struct Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(output) = &self.output {
-            write!(f, "{output}: ")?;
+        for place in [&self.bucket, &self.output].into_iter().flatten() {
+            write!(f, "{place}: ")?;
         }
         write!(f, "{} {}, asked for {}", self.measure, self.found, self.limit)
     }
 }
 
 impl Verdict {
+    /// The verdict on a package: it passes when each of its buckets does, and there is one.
+    pub fn over(buckets: &[BucketReport]) -> Self {
+        let several = buckets.len() > 1;
+        let reasons = buckets.iter().flat_map(|bucket| {
+            let reasons = bucket.verdict.reasons.iter().cloned();
+            reasons.map(|reason| Reason {
+                bucket: several.then(|| bucket.name.clone()),
+                ..reason
+            })
+        });
+        Self {
+            passed: !buckets.is_empty() && buckets.iter().all(|bucket| bucket.verdict.passed),
+            reasons: reasons.collect(),
+        }
+    }
+
     /// Holds every output and probe against the thresholds.
     pub fn reach(outputs: &[OutputReport], probes: &ProbeReport, thresholds: &Thresholds) -> Self {
         let mut reasons = Vec::new();
         for output in outputs {
             judge_output(output, thresholds, &mut |measure, found, limit| {
                 reasons.push(Reason {
+                    bucket: None,
                     output: Some(output.package.clone()),
                     measure,
                     found,
@@ -140,6 +160,7 @@ impl Verdict {
         }
         let mut overall = |measure, found, limit| {
             reasons.push(Reason {
+                bucket: None,
                 output: None,
                 measure,
                 found,

@@ -1,11 +1,12 @@
 //! One verification from request to report.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use corer_proto::Package;
 use corer_runtime::Arithmetic;
 
+use crate::buckets::{Bucket, buckets};
 use crate::error::{InputError, VerifyError};
 use crate::inputs::{InputSet, Inputs, TextTokenizer, seeded};
 use crate::interface::{self, ATTENTION_MASK, Form, Produced, Subject, TOKEN_TYPE_IDS};
@@ -17,7 +18,8 @@ use crate::reference::Reference;
 use crate::reference::candle::{CandleReference, Task};
 use crate::reference::golden::GoldenReference;
 use crate::report::{
-    ExecutionReport, InputReport, OutputReport, PackageReport, PairedBy, SCHEMA, VerifyReport,
+    BucketReport, ExecutionReport, InputReport, NotJudged, OutputReport, PackageReport, PairedBy, SCHEMA,
+    VerifyReport,
 };
 use crate::tensor::Tensor;
 use crate::verdict::{ThresholdOverrides, Thresholds, Verdict};
@@ -34,7 +36,7 @@ pub struct VerifyRequest {
     pub reference: ReferenceSource,
     /// What both are fed.
     pub inputs: Inputs,
-    /// The function to judge; `None` takes the package's default.
+    /// The function to judge; `None` takes all that the package describes.
     pub function: Option<String>,
     /// Arithmetic the package is executed in.
     pub arithmetic: Arithmetic,
@@ -86,7 +88,11 @@ impl VerifyRequest {
     }
 }
 
-/// Judges a package as it stands on disk.
+/// Judges a package as it stands on disk, every function and every size it takes.
+///
+/// Each bucket is fed all texts, cut to its length, so that every one of them is judged on full rows and on padded
+/// ones; a bucket too short for the tokenizer's special tokens is judged on seeded token ids. A recording holds for
+/// the length it was made at: the other buckets are listed as not judged.
 ///
 /// # Errors
 /// When no verdict can be reached: package, reference or inputs can't be read, or the outputs don't pair up. A package
@@ -94,84 +100,188 @@ impl VerifyRequest {
 pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<VerifyReport, VerifyError> {
     progress.start("reading the package", 0);
     let package = Package::open(&request.package)?;
-    let function = interface::function_name(&package, request.function.as_deref())?;
-    let subject = Subject::compile(&package, &function, request.arithmetic, request.threads)?;
+    let buckets = buckets(&package, request.function.as_deref())?;
     progress.finish();
     progress.start("reading the reference", 0);
-    let loaded = match &request.reference {
-        ReferenceSource::Checkpoint { directory, task } => {
-            let reference = CandleReference::open(directory, *task)?;
-            let inputs = checkpoint_inputs(&reference, &request.inputs, subject.length)?;
-            (Box::new(reference) as Box<dyn Reference>, inputs)
-        }
-        ReferenceSource::Recording { file } => {
-            let reference = GoldenReference::open(file)?;
-            let inputs = recorded_inputs(&reference, &request.inputs, file, subject.length)?;
-            (Box::new(reference) as Box<dyn Reference>, inputs)
-        }
-    };
+    let mut source = Source::open(request)?;
     progress.finish();
-    let (reference, mut inputs) = loaded;
-    let not_taken = fit(
-        &subject,
-        &mut inputs,
-        matches!(request.reference, ReferenceSource::Recording { .. }),
-    )?;
-    let outputs = compare(&subject, &*reference, &inputs, &request.pairs, progress)?;
-    let probes = probes::probe(&subject, &inputs)?;
-    let precision = subject.precision;
-    let thresholds = request.thresholds.over(Thresholds::for_precision(precision));
+    let (mut judged, mut not_judged) = (Vec::new(), Vec::new());
+    let mut subject: Option<Subject> = None;
+    let mut engine = String::new();
+    for bucket in &buckets {
+        let inputs = match source.inputs(&request.inputs, bucket.length, buckets.len() > 1)? {
+            Ok(inputs) => inputs,
+            Err(reason) => {
+                not_judged.push(NotJudged {
+                    name: bucket.name.clone(),
+                    reason,
+                });
+                continue;
+            }
+        };
+        // One function is compiled once, and no two stay in memory.
+        let subject = match subject.take() {
+            Some(mut same) if same.function == bucket.function => {
+                same.resize(bucket)?;
+                subject.insert(same)
+            }
+            _ => {
+                let compiled = Subject::compile(&package, bucket, request.arithmetic, request.threads)?;
+                subject.insert(compiled)
+            }
+        };
+        engine = subject.engine();
+        judged.push(judge(request, bucket, subject, &source, inputs, progress)?);
+    }
+    if judged.is_empty() {
+        let reasons: Vec<_> = not_judged.into_iter().map(|bucket| bucket.reason).collect();
+        let reason = match &reasons[..] {
+            [only] => only.clone(),
+            _ => format!("none of its sizes can be judged: {}", reasons.join("; ")),
+        };
+        return Err(InputError::Request(reason).into());
+    }
     Ok(VerifyReport {
         schema: SCHEMA,
         corer: env!("CARGO_PKG_VERSION"),
-        verdict: Verdict::reach(&outputs, &probes, &thresholds),
+        verdict: Verdict::over(&judged),
         package: PackageReport {
             path: interface::shown(&request.package),
             digest: package.digest()?,
-            function,
             specification_version: package.model.specification_version,
-            precision,
             metadata: package.model.description.metadata.user_defined.clone(),
         },
-        reference: reference.describe(),
-        inputs: describe_inputs(&inputs, not_taken),
+        reference: source.reference().describe(),
         execution: ExecutionReport {
-            engine: subject.engine(),
+            engine,
             arithmetic: match request.arithmetic {
                 Arithmetic::F32 => "f32",
                 Arithmetic::AsWritten => "as-written",
             },
-            batch: subject.batch,
             host_cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         },
+        buckets: judged,
+        not_judged,
+    })
+}
+
+/// Judges one bucket.
+fn judge(
+    request: &VerifyRequest,
+    bucket: &Bucket,
+    subject: &Subject,
+    source: &Source,
+    mut inputs: InputSet,
+    progress: &dyn Progress,
+) -> Result<BucketReport, VerifyError> {
+    let recorded = matches!(source, Source::Recording(_));
+    let not_taken = fit(subject, &mut inputs, recorded)?;
+    let outputs = compare(subject, source.reference(), &inputs, &request.pairs, progress)?;
+    let probes = probes::probe(subject, &inputs)?;
+    let thresholds = request
+        .thresholds
+        .over(Thresholds::for_precision(subject.precision));
+    Ok(BucketReport {
+        name: bucket.name.clone(),
+        function: bucket.function.clone(),
+        batch: bucket.batch,
+        length: bucket.length,
+        default: bucket.default,
+        verdict: Verdict::reach(&outputs, &probes, &thresholds),
+        precision: subject.precision,
+        inputs: describe_inputs(&inputs, not_taken),
         outputs,
         probes,
         thresholds,
     })
 }
 
+/// The reference, and where inputs for it come from.
+enum Source {
+    Checkpoint {
+        reference: Box<CandleReference>,
+        /// Opened when the first texts are asked for.
+        tokenizer: Option<Box<TextTokenizer>>,
+    },
+    Recording(Box<GoldenReference>),
+}
+
+impl Source {
+    fn open(request: &VerifyRequest) -> Result<Self, VerifyError> {
+        Ok(match &request.reference {
+            ReferenceSource::Checkpoint { directory, task } => Self::Checkpoint {
+                reference: Box::new(CandleReference::open(directory, *task)?),
+                tokenizer: None,
+            },
+            ReferenceSource::Recording { file } => {
+                let recording = GoldenReference::open(file)?;
+                if request.inputs != Inputs::Recorded {
+                    let reason = "recorded outputs hold for the inputs recorded beside them; leave texts and seeds away";
+                    return Err(InputError::Request(reason.into()).into());
+                }
+                Self::Recording(Box::new(recording))
+            }
+        })
+    }
+
+    fn reference(&self) -> &dyn Reference {
+        match self {
+            Self::Checkpoint { reference, .. } => &**reference,
+            Self::Recording(reference) => &**reference,
+        }
+    }
+
+    /// Inputs of `length` positions, or why there are none.
+    fn inputs(
+        &mut self,
+        inputs: &Inputs,
+        length: usize,
+        several: bool,
+    ) -> Result<Result<InputSet, String>, InputError> {
+        match self {
+            Self::Checkpoint { reference, tokenizer } => {
+                checkpoint_inputs(reference, tokenizer, inputs, length, several).map(Ok)
+            }
+            Self::Recording(reference) => Ok(recorded_inputs(reference, length)),
+        }
+    }
+}
+
+/// Rows of token ids for a bucket too short for texts.
+const ROWS_WITHOUT_TEXTS: usize = 32;
+
 fn checkpoint_inputs(
     reference: &CandleReference,
+    tokenizer: &mut Option<Box<TextTokenizer>>,
     inputs: &Inputs,
     length: usize,
+    several: bool,
 ) -> Result<InputSet, InputError> {
+    let tokens = |seed: u64, rows: usize| {
+        let (vocabulary, types) = (reference.vocabulary(), reference.token_types());
+        seeded(seed, rows.max(1), length, vocabulary, types, reference.pad_id())
+    };
     let set = match inputs {
-        Inputs::Texts { file, tokenizer } => {
-            let own = || reference.tokenizer();
-            let tokenizer = tokenizer.clone().unwrap_or_else(own);
-            TextTokenizer::open(&tokenizer, length, reference.pad_id())?.rows(file.as_deref())?
+        Inputs::Texts {
+            file,
+            tokenizer: given,
+        } => {
+            let tokenizer = match tokenizer {
+                Some(open) => open,
+                none => {
+                    let path = given.clone().unwrap_or_else(|| reference.tokenizer());
+                    none.insert(Box::new(TextTokenizer::open(&path, reference.pad_id())?))
+                }
+            };
+            if several && length < tokenizer.shortest() {
+                let mut set = tokens(0, ROWS_WITHOUT_TEXTS);
+                set.origin.push_str(", being too short for texts");
+                set
+            } else {
+                tokenizer.rows(file.as_deref(), length)?
+            }
         }
-        Inputs::Tokens { seed, rows } => {
-            let (vocabulary, types) = (reference.vocabulary(), reference.token_types());
-            seeded(
-                *seed,
-                (*rows).max(1),
-                length,
-                vocabulary,
-                types,
-                reference.pad_id(),
-            )
-        }
+        Inputs::Tokens { seed, rows } => tokens(*seed, *rows),
         Inputs::Recorded => {
             let reason = "a checkpoint has no recorded inputs; give texts, or ask for seeded token ids";
             return Err(InputError::Request(reason.into()));
@@ -205,27 +315,19 @@ fn checkpoint_inputs(
     Ok(set)
 }
 
-fn recorded_inputs(
-    reference: &GoldenReference,
-    inputs: &Inputs,
-    file: &Path,
-    length: usize,
-) -> Result<InputSet, InputError> {
-    if *inputs != Inputs::Recorded {
-        let reason = "recorded outputs hold for the inputs recorded beside them; leave texts and seeds away";
-        return Err(InputError::Request(reason.into()));
-    }
+/// The recorded inputs, or why they are not for this length.
+fn recorded_inputs(reference: &GoldenReference, length: usize) -> Result<InputSet, String> {
     let recorded = reference.inputs();
-    if recorded.length != length {
-        return Err(InputError::Request(format!(
-            "{}: recorded at {} positions, the package takes {length}; record again, or convert with \
-             --sequence-length {}",
-            file.display(),
-            recorded.length,
-            recorded.length
-        )));
+    if recorded.length == length {
+        return Ok(recorded.clone());
     }
-    Ok(recorded.clone())
+    Err(format!(
+        "{}: recorded at {} positions, the package takes {length}; record again, or convert with \
+         --sequence-length {}",
+        reference.path().display(),
+        recorded.length,
+        recorded.length
+    ))
 }
 
 /// Gives the inputs the package does not take their neutral value. Recorded rows must have it already.

@@ -19,7 +19,8 @@ use crate::report_directory;
 /// Verify a package against its source
 ///
 /// Executes the package on this CPU, as it stands on disk and in the precision it declares, computes the same inputs
-/// with a reference that shares no code with the conversion, and compares. Exits with 4 when the package is below a
+/// with a reference that shares no code with the conversion, and compares. Every function and every size the package
+/// takes is judged, a range at its ends, its default and one size in between. Exits with 4 when any of them is below a
 /// threshold.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}", exit_codes::HELP))]
@@ -54,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value = "0", requires = "random_tokens", help_heading = INPUTS)]
     seed: u64,
 
-    /// The function to execute [default: the package's default]
+    /// The function to judge [default: every one the package describes]
     #[arg(long, value_name = "NAME", help_heading = EXECUTION)]
     function: Option<String>,
 

@@ -6,5 +6,6 @@ mod harness;
 mod help;
 mod inspect;
 mod interrupt;
+mod lengths;
 mod usage;
 mod verify;

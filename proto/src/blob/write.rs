@@ -114,10 +114,16 @@ impl<'a> Layout<'a> {
         };
         let end = self.len();
         let candidates = self.by_size.entry((ty, byte_len)).or_default();
+        // What functions share is known without reading a byte of it, or of what is merely as long.
+        let mut known = candidates.iter().map(|index| &self.segments[*index]);
+        if let Some(known) = known.find(|known| known.source.same_object(&source)) {
+            self.shared += 1;
+            return Ok(known.record_offset);
+        }
         let mut fingerprint = None;
         for &index in candidates.iter() {
             let known = &mut self.segments[index];
-            let same = known.source.same_object(&source) || {
+            let same = {
                 let mine = match fingerprint {
                     Some(mine) => mine,
                     None => *fingerprint.insert(Fingerprint::of(&source).map_err(fault)?),
@@ -390,6 +396,37 @@ mod tests {
         let typed = place(&mut layout, BlobType::Int8, 5000, &zeros);
         assert!(typed != first && typed != other);
         assert_eq!((layout.stored(), layout.shared()), (3, 2));
+    }
+
+    /// A weight that can't be read.
+    #[derive(Debug)]
+    struct Unread(u64);
+
+    impl WeightSource for Unread {
+        fn byte_len(&self) -> u64 {
+            self.0
+        }
+
+        fn read_at(&self, _: u64, _: &mut [u8]) -> Result<(), WeightError> {
+            Err(WeightError {
+                place: "unread".into(),
+                reason: "is not to be read".into(),
+            })
+        }
+    }
+
+    #[test]
+    fn the_same_object_is_shared_unread_whatever_else_is_as_long() {
+        let (first, second) = (Unread(64), Unread(128));
+        let (f16, none) = (BlobType::Fp16, String::new);
+        let mut layout = Layout::new(1);
+        let mut put = |weight| layout.place(f16, 32, Source::Weight(weight), none);
+        let (one, two) = (put(&first).expect("placed"), put(&second).expect("placed"));
+        assert_eq!(put(&second).expect("shared"), two);
+        assert_eq!(put(&first).expect("shared"), one);
+        let other = Unread(64);
+        assert!(put(&other).is_err(), "another object has to be compared");
+        assert_eq!((layout.stored(), layout.shared()), (2, 2));
     }
 
     #[test]

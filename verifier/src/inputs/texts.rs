@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokenizers::{EncodeInput, PaddingDirection, Tokenizer, TruncationDirection, TruncationParams};
+use tokenizers::{
+    EncodeInput, PaddingDirection, PostProcessor as _, Tokenizer, TruncationDirection, TruncationParams,
+};
 
 use super::{InputRow, InputSet};
 use crate::error::InputError;
@@ -18,18 +20,18 @@ const EXCERPT: usize = 60;
 pub struct TextTokenizer {
     path: PathBuf,
     tokenizer: Tokenizer,
-    length: usize,
     pad: i32,
     pad_left: bool,
+    cut: TruncationDirection,
 }
 
 impl TextTokenizer {
-    /// Loads the `tokenizer.json` at `path` for rows of `length` positions. Sides and padding token come from the
-    /// `tokenizer_config.json` beside it, else from the tokenizer itself, else `pad` on the right.
+    /// Loads the `tokenizer.json` at `path`. Sides and padding token come from the `tokenizer_config.json` beside it,
+    /// else from the tokenizer itself, else `pad` on the right.
     ///
     /// # Errors
-    /// When the file is missing or malformed, or `length` can't hold the special tokens.
-    pub fn open(path: &Path, length: usize, pad: usize) -> Result<Self, InputError> {
+    /// When the file is missing or malformed.
+    pub fn open(path: &Path, pad: usize) -> Result<Self, InputError> {
         let wrong = |reason: String| InputError::Tokenizer {
             path: path.to_owned(),
             reason,
@@ -47,19 +49,10 @@ impl TextTokenizer {
             })?,
             Err(_) => Value::Null,
         };
-        let truncation = TruncationParams {
-            max_length: length,
-            direction: match config["truncation_side"].as_str() {
-                Some("left") => TruncationDirection::Left,
-                _ => TruncationDirection::Right,
-            },
-            ..TruncationParams::default()
+        let cut = match config["truncation_side"].as_str() {
+            Some("left") => TruncationDirection::Left,
+            _ => TruncationDirection::Right,
         };
-        tokenizer.with_truncation(Some(truncation)).map_err(|error| {
-            wrong(format!(
-                "{length} positions are too few for its special tokens: {error}"
-            ))
-        })?;
         let padding = tokenizer.get_padding();
         let named = config["pad_token"]
             .as_str()
@@ -78,38 +71,70 @@ impl TextTokenizer {
         Ok(Self {
             path: path.to_owned(),
             tokenizer,
-            length,
             pad,
             pad_left,
+            cut,
         })
     }
 
-    /// One row from a text, or from a text and its pair separated by a tab.
-    ///
-    /// # Errors
-    /// When the tokenizer fails.
-    pub fn row(&self, text: &str) -> Result<InputRow, InputError> {
-        self.encode(text).map(|(row, _)| row)
+    /// Has texts cut to `length` positions.
+    fn cut_to(&mut self, length: usize) -> Result<(), InputError> {
+        let wrong = |reason: String| InputError::Tokenizer {
+            path: self.path.clone(),
+            reason,
+        };
+        let shortest = self.shortest();
+        if length < shortest {
+            return Err(wrong(format!(
+                "{length} positions are too few for its special tokens and a text, which take {shortest}"
+            )));
+        }
+        let truncation = TruncationParams {
+            max_length: length,
+            direction: self.cut,
+            ..TruncationParams::default()
+        };
+        match self.tokenizer.with_truncation(Some(truncation)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(wrong(format!("does not cut to {length} positions: {error}"))),
+        }
     }
 
-    /// Rows from a file of texts, or from corer's own when there is none.
+    /// Fewest positions that hold the special tokens of a pair and one more.
+    pub fn shortest(&self) -> usize {
+        let special = self.tokenizer.get_post_processor();
+        special.map_or(0, |special| special.added_tokens(true)) + 1
+    }
+
+    /// One row of `length` positions from a text, or from a text and its pair separated by a tab.
     ///
     /// # Errors
-    /// When the file can't be read, is not UTF-8, holds no text, or the tokenizer fails.
-    pub fn rows(&self, file: Option<&Path>) -> Result<InputSet, InputError> {
+    /// When `length` is below [`Self::shortest`] or the tokenizer fails.
+    pub fn row(&mut self, text: &str, length: usize) -> Result<InputRow, InputError> {
+        self.cut_to(length)?;
+        self.encode(text, length).map(|(row, _)| row)
+    }
+
+    /// Rows of `length` positions from a file of texts, or from corer's own when there is none.
+    ///
+    /// # Errors
+    /// When the file can't be read, is not UTF-8, holds no text, `length` is below [`Self::shortest`], or the
+    /// tokenizer fails.
+    pub fn rows(&mut self, file: Option<&Path>, length: usize) -> Result<InputSet, InputError> {
+        self.cut_to(length)?;
         let read = file.map(read_lines).transpose()?;
         let (texts, origin) = match (&read, file) {
             (Some(text), Some(path)) => (text.as_str(), path.display().to_string()),
             _ => (BUILT_IN, "corer's own sentences".to_owned()),
         };
         let mut set = InputSet {
-            length: self.length,
+            length,
             rows: Vec::new(),
             origin,
             truncated: 0,
         };
         for line in texts.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let (row, cut) = self.encode(line)?;
+            let (row, cut) = self.encode(line, length)?;
             set.truncated += usize::from(cut);
             set.rows.push(row);
         }
@@ -121,7 +146,7 @@ impl TextTokenizer {
     }
 
     /// The row, and whether the text was cut.
-    fn encode(&self, line: &str) -> Result<(InputRow, bool), InputError> {
+    fn encode(&self, line: &str, length: usize) -> Result<(InputRow, bool), InputError> {
         let input: EncodeInput<'_> = match line.split_once('\t') {
             Some((text, pair)) => (text.trim(), pair.trim()).into(),
             None => line.into(),
@@ -134,12 +159,12 @@ impl TextTokenizer {
                 reason: error.to_string(),
             })?;
         let cut = !encoding.get_overflowing().is_empty();
-        let tokens = encoding.len().min(self.length);
-        let start = if self.pad_left { self.length - tokens } else { 0 };
+        let tokens = encoding.len().min(length);
+        let start = if self.pad_left { length - tokens } else { 0 };
         let mut row = InputRow {
-            input_ids: vec![self.pad; self.length],
-            attention_mask: vec![0; self.length],
-            token_type_ids: vec![0; self.length],
+            input_ids: vec![self.pad; length],
+            attention_mask: vec![0; length],
+            token_type_ids: vec![0; length],
             excerpt: Some(excerpt(line)),
         };
         let ids = encoding.get_ids().iter().zip(encoding.get_type_ids());

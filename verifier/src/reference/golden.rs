@@ -122,6 +122,11 @@ impl GoldenReference {
         })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The inputs the outputs were recorded for.
     pub const fn inputs(&self) -> &InputSet {
         &self.inputs

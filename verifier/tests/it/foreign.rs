@@ -37,22 +37,28 @@ fn judged(package: &str, model: &str) -> [VerifyReport; 3] {
 #[test]
 fn feature_extraction() {
     let [recorded, _, tokens] = judged("feature-extraction-ios17-fp16", "feature-extraction");
-    assert_eq!(recorded.package.precision, Precision::Fp16);
-    assert_eq!(recorded.outputs.len(), 2);
-    assert_eq!((tokens.inputs.shortest, tokens.inputs.longest), (1, 64));
+    assert_eq!(recorded.buckets[0].precision, Precision::Fp16);
+    assert_eq!(recorded.buckets[0].outputs.len(), 2);
+    assert_eq!(
+        (
+            tokens.buckets[0].inputs.shortest,
+            tokens.buckets[0].inputs.longest
+        ),
+        (1, 64)
+    );
 }
 
 #[test]
 fn sequence_classification() {
     let [recorded, ..] = judged("sequence-classification-ios16-fp16", "sequence-classification");
-    assert_eq!(recorded.outputs[0].errors.top1.unwrap().agree, 6);
+    assert_eq!(recorded.buckets[0].outputs[0].errors.top1.unwrap().agree, 6);
 }
 
 #[test]
 fn sentence_embedding() {
     let [_, texts, _] = judged("sentence-mean-ios18-fp16", "sentence-mean");
     assert!(
-        texts
+        texts.buckets[0]
             .outputs
             .iter()
             .any(|output| output.errors.sentence.is_some())
@@ -62,9 +68,12 @@ fn sentence_embedding() {
 #[test]
 fn fp32() {
     for report in judged("prefixed-ios18-fp32", "formats/prefixed") {
-        assert_eq!(report.package.precision, Precision::Fp32);
+        assert_eq!(report.buckets[0].precision, Precision::Fp32);
         assert!(
-            report.outputs.iter().all(|output| output.errors.max_abs < 1e-5),
+            report.buckets[0]
+                .outputs
+                .iter()
+                .all(|output| output.errors.max_abs < 1e-5),
             "{report}"
         );
     }

@@ -2,6 +2,7 @@
 
 mod against_pytorch;
 mod broken_references;
+mod buckets;
 mod foreign;
 mod texts;
 mod toy;

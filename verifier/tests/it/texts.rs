@@ -7,8 +7,8 @@ use corer_verifier::{GoldenReference, InputError};
 
 use crate::fixtures;
 
-fn tokenizer(directory: &str, length: usize) -> TextTokenizer {
-    TextTokenizer::open(&fixtures().join(directory).join("tokenizer.json"), length, 0).unwrap()
+fn tokenizer(directory: &str) -> TextTokenizer {
+    TextTokenizer::open(&fixtures().join(directory).join("tokenizer.json"), 0).unwrap()
 }
 
 /// `texts.json` as lines, pairs after a tab.
@@ -47,7 +47,7 @@ fn rows_are_those_of_hugging_face() {
         let golden = GoldenReference::open(&fixtures().join(directory).join("expected.safetensors")).unwrap();
         assert_eq!(golden.inputs().length, length);
         let (_keep, path) = file(lines().join("\n").as_bytes());
-        let set = tokenizer(directory, length).rows(Some(&path)).unwrap();
+        let set = tokenizer(directory).rows(Some(&path), length).unwrap();
         let rows: Vec<InputRow> = set.rows.iter().map(without_excerpt).collect();
         assert_eq!(rows, golden.inputs().rows[..lines().len()], "{directory}");
         assert!(set.truncated >= 1);
@@ -57,7 +57,7 @@ fn rows_are_those_of_hugging_face() {
 #[test]
 fn files_may_have_blank_lines_a_byte_order_mark_and_crlf() {
     let (_keep, path) = file("\u{feff}Whisk the egg whites.\r\n\r\n   \r\nOnce.\r\n".as_bytes());
-    let set = tokenizer("feature-extraction", 64).rows(Some(&path)).unwrap();
+    let set = tokenizer("feature-extraction").rows(Some(&path), 64).unwrap();
     let excerpts: Vec<&str> = set
         .rows
         .iter()
@@ -69,16 +69,16 @@ fn files_may_have_blank_lines_a_byte_order_mark_and_crlf() {
 #[test]
 fn bad_files_are_told_by_line() {
     let (_keep, path) = file(b"fine\nalso fine\nnot \xff fine\n");
-    let error = tokenizer("feature-extraction", 64).rows(Some(&path)).unwrap_err();
+    let error = tokenizer("feature-extraction").rows(Some(&path), 64).unwrap_err();
     assert!(matches!(error, InputError::Line { line: 3, .. }), "{error}");
     let (_keep, path) = file(b"\n\n");
-    let error = tokenizer("feature-extraction", 64).rows(Some(&path)).unwrap_err();
+    let error = tokenizer("feature-extraction").rows(Some(&path), 64).unwrap_err();
     assert!(matches!(error, InputError::Empty { .. }), "{error}");
 }
 
 #[test]
 fn our_own_sentences_fill_any_length() {
-    let set = tokenizer("feature-extraction", 128).rows(None).unwrap();
+    let set = tokenizer("feature-extraction").rows(None, 128).unwrap();
     assert_eq!(set.rows.len(), 40);
     assert!(set.rows.iter().any(|row| row.tokens() <= 8));
     assert!(set.rows.iter().any(|row| row.tokens() == 128));
@@ -88,7 +88,7 @@ fn our_own_sentences_fill_any_length() {
 #[test]
 fn a_missing_tokenizer_says_what_to_pass() {
     let directory = tempfile::tempdir().unwrap();
-    let error = TextTokenizer::open(&directory.path().join("tokenizer.json"), 64, 0)
+    let error = TextTokenizer::open(&directory.path().join("tokenizer.json"), 0)
         .err()
         .unwrap()
         .to_string();
@@ -97,7 +97,7 @@ fn a_missing_tokenizer_says_what_to_pass() {
         "{error}"
     );
     std::fs::write(directory.path().join("tokenizer.json"), "{}").unwrap();
-    let error = TextTokenizer::open(&directory.path().join("tokenizer.json"), 64, 0)
+    let error = TextTokenizer::open(&directory.path().join("tokenizer.json"), 0)
         .err()
         .unwrap();
     assert!(matches!(error, InputError::Tokenizer { .. }), "{error}");
@@ -118,8 +118,28 @@ fn padding_follows_the_tokenizers_configuration() {
         r#"{"padding_side": "left", "pad_token": {"content": "[MASK]"}}"#,
     )
     .unwrap();
-    let tokenizer = TextTokenizer::open(&directory.path().join("tokenizer.json"), 32, 0).unwrap();
-    let row = tokenizer.row("Once.").unwrap();
+    let mut tokenizer = TextTokenizer::open(&directory.path().join("tokenizer.json"), 0).unwrap();
+    let row = tokenizer.row("Once.", 32).unwrap();
     assert_eq!((row.attention_mask[0], row.attention_mask[31]), (0, 1));
     assert_eq!(row.input_ids[0], 4);
+}
+
+#[test]
+fn lengths_may_change_from_call_to_call_and_must_hold_the_special_tokens() {
+    let mut tokenizer = tokenizer("feature-extraction");
+    // [CLS] text [SEP] pair [SEP], and one token more.
+    assert_eq!(tokenizer.shortest(), 4);
+    for length in [4, 128, 16] {
+        let set = tokenizer.rows(None, length).unwrap();
+        assert!(
+            set.rows
+                .iter()
+                .all(|row| row.input_ids.len() == length && row.tokens() <= length)
+        );
+        assert!(set.rows.iter().any(|row| row.tokens() == length), "{length}");
+    }
+    for length in [0, 1, 3] {
+        let error = tokenizer.rows(None, length).unwrap_err().to_string();
+        assert!(error.contains("too few"), "{length}: {error}");
+    }
 }

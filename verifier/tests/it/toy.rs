@@ -1,11 +1,15 @@
 //! Packages small enough to compute by hand: a lookup in a table of eight vectors of two.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use corer_mil::{
-    DataType, Function, FunctionBuilder, Input, Opset, Program, TensorType, Value, ValueType, Var,
+    DataType, Dim, Function, FunctionBuilder, Input, Opset, Program, TensorType, Value, ValueType, Var,
 };
-use corer_proto::{ArrayType, Description, Feature, FeatureType, LabelType, Model, WriteOptions};
+use corer_proto::{
+    ArrayType, Description, Feature, FeatureType, Flexibility, FunctionDescription, LabelType, Model,
+    WriteOptions,
+};
 
 pub(crate) const LENGTH: usize = 4;
 pub(crate) const WIDTH: usize = 2;
@@ -75,20 +79,59 @@ impl Bench {
 
     /// Writes the toy as a package.
     pub(crate) fn package(&self, toy: &Toy<'_>) -> PathBuf {
-        let mut builder = FunctionBuilder::new(Opset::CoreMl7);
         let size = [toy.batch as u64, LENGTH as u64];
-        let ids = builder.input("input_ids", TensorType::new(DataType::Int32, size));
-        let mask = builder.input("attention_mask", TensorType::new(DataType::Int32, size));
-        let hidden = lookup(&mut builder, &ids, toy.spoiled);
-        let hidden = after(&mut builder, toy.after, &hidden, &mask);
-        let output = builder.rename(&hidden, toy.output).unwrap();
         let shape = [toy.batch as u64, LENGTH as u64, WIDTH as u64];
         let description = Description {
             inputs: inputs(&size),
             outputs: vec![Feature::multi_array(toy.output, ArrayType::Float32, shape)],
             ..Description::default()
         };
-        self.write(builder.finish(&[output]), description)
+        let function = function(Opset::CoreMl7, toy, size.map(Dim::Known));
+        self.write([("main".into(), function)].into(), description)
+    }
+
+    /// Writes toys as functions of one package, the first of them the default: name, positions, toy.
+    pub(crate) fn functions(&self, toys: &[(&str, u64, Toy<'_>)]) -> PathBuf {
+        let mut description = Description {
+            default_function: Some(toys[0].0.into()),
+            ..Description::default()
+        };
+        let mut functions = BTreeMap::new();
+        for (name, length, toy) in toys {
+            let size = [toy.batch as u64, *length];
+            let shape = [size[0], size[1], WIDTH as u64];
+            description.functions.push(FunctionDescription {
+                name: (*name).into(),
+                inputs: inputs(&size),
+                outputs: vec![Feature::multi_array(toy.output, ArrayType::Float32, shape)],
+                ..FunctionDescription::default()
+            });
+            functions.insert(
+                (*name).to_owned(),
+                function(Opset::CoreMl8, toy, size.map(Dim::Known)),
+            );
+        }
+        self.write(functions, description)
+    }
+
+    /// Writes the toy as one function that takes several sizes, 1 x [`LENGTH`] by default.
+    pub(crate) fn flexible(&self, toy: &Toy<'_>, flexibility: &Flexibility) -> PathBuf {
+        let mut inputs = inputs(&[1, LENGTH as u64]);
+        for input in &mut inputs {
+            if let FeatureType::MultiArray {
+                flexibility: slot, ..
+            } = &mut input.ty
+            {
+                *slot = flexibility.clone();
+            }
+        }
+        let description = Description {
+            inputs,
+            outputs: vec![Feature::multi_array(toy.output, ArrayType::Float32, [])],
+            ..Description::default()
+        };
+        let function = function(Opset::CoreMl8, toy, [Dim::Symbol(0), Dim::Symbol(1)]);
+        self.write([("main".into(), function)].into(), description)
     }
 
     /// Writes a classifier of the first token: its vector's softmax over these classes.
@@ -152,15 +195,16 @@ impl Bench {
             predicted_probabilities: Some("classLabel_probs".into()),
             ..Description::default()
         };
-        self.write(builder.finish(&results), description)
+        self.write([("main".into(), builder.finish(&results))].into(), description)
     }
 
-    fn write(&self, function: Function, description: Description) -> PathBuf {
+    fn write(&self, functions: BTreeMap<String, Function>, description: Description) -> PathBuf {
+        let opset = functions.values().map(|function| function.opset).max().unwrap();
         let model = Model {
-            specification_version: function.opset.specification_version(),
+            specification_version: opset.specification_version(),
             description,
             program: Program {
-                functions: [("main".to_owned(), function)].into(),
+                functions,
                 ..Program::default()
             },
         };
@@ -212,6 +256,16 @@ impl Bench {
             ids.iter().flat_map(|id| vector(*id)).collect()
         })
     }
+}
+
+fn function(opset: Opset, toy: &Toy<'_>, size: [Dim; 2]) -> Function {
+    let mut builder = FunctionBuilder::new(opset);
+    let ids = builder.input("input_ids", TensorType::new(DataType::Int32, size));
+    let mask = builder.input("attention_mask", TensorType::new(DataType::Int32, size));
+    let hidden = lookup(&mut builder, &ids, toy.spoiled);
+    let hidden = after(&mut builder, toy.after, &hidden, &mask);
+    let output = builder.rename(&hidden, toy.output).unwrap();
+    builder.finish(&[output])
 }
 
 fn lookup(builder: &mut FunctionBuilder, ids: &Var, spoiled: &[(usize, usize, f32)]) -> Var {

@@ -1,6 +1,6 @@
 //! Whole verifications of packages computed by hand: what passes, what fails and why, what can't be judged.
 
-use corer_verifier::report::{PairedBy, Precision};
+use corer_verifier::report::{BucketReport, PairedBy, Precision};
 use corer_verifier::{
     Arithmetic, InputError, Inputs, NoProgress, ReferenceSource, ThresholdOverrides, VerifyError,
     VerifyReport, VerifyRequest, verify,
@@ -22,6 +22,15 @@ fn judged(toy: &Toy<'_>) -> VerifyReport {
     verify(&request(&bench, toy), &NoProgress).unwrap()
 }
 
+/// The only bucket judged.
+fn only(report: &VerifyReport) -> &BucketReport {
+    let [bucket] = &report.buckets[..] else {
+        panic!("{report}")
+    };
+    assert!(bucket.default && report.not_judged.is_empty());
+    bucket
+}
+
 fn measures(report: &VerifyReport) -> Vec<&'static str> {
     assert_eq!(report.verdict.passed, report.verdict.reasons.is_empty());
     report
@@ -36,18 +45,22 @@ fn measures(report: &VerifyReport) -> Vec<&'static str> {
 fn what_is_equal_passes() {
     let report = judged(&Toy::PLAIN);
     assert!(report.verdict.passed, "{report}");
-    assert_eq!(report.package.precision, Precision::Fp32);
-    let output = &report.outputs[0];
+    assert_eq!(only(&report).precision, Precision::Fp32);
+    let output = &only(&report).outputs[0];
     assert_eq!(
         (output.paired_by, &output.row_shape[..]),
         (PairedBy::Name, &[LENGTH, WIDTH][..])
     );
     // 4 + 2 + 1 + 2 + 3 tokens of two channels.
     assert_eq!((output.errors.elements, output.errors.max_abs), (24, 0.0));
-    assert_eq!(report.probes.nonfinite_without_tokens, Some(0));
-    assert_eq!(report.probes.change_under_padding, Some(0.0));
+    assert_eq!(only(&report).probes.nonfinite_without_tokens, Some(0));
+    assert_eq!(only(&report).probes.change_under_padding, Some(0.0));
     assert_eq!(
-        (report.inputs.rows, report.inputs.tokens, report.inputs.shortest),
+        (
+            only(&report).inputs.rows,
+            only(&report).inputs.tokens,
+            only(&report).inputs.shortest
+        ),
         (5, 12, 1)
     );
     assert!(report.to_string().contains("passed"), "{report}");
@@ -64,12 +77,12 @@ fn what_differs_fails_and_is_found() {
         measures(&report),
         ["PSNR", "lowest cosine", "lowest sentence cosine"]
     );
-    let worst = report.outputs[0].errors.worst.as_ref().unwrap();
+    let worst = only(&report).outputs[0].errors.worst.as_ref().unwrap();
     assert_eq!((worst.row, &worst.position[..]), (1, &[1, 1][..]));
     assert_eq!((worst.reference, worst.package, worst.error), (-6.0, -9.0, 3.0));
     // One error of 3 in two of 24 elements; the peak is id 7's 3 − 0.25·49 = −9.25.
     let psnr = 10.0 * (9.25f64 * 9.25 / (2.0 * 9.0 / 24.0)).log10();
-    assert!((report.outputs[0].errors.psnr.0 - psnr).abs() < 1e-9);
+    assert!((only(&report).outputs[0].errors.psnr.0 - psnr).abs() < 1e-9);
     assert!(report.to_string().contains("FAILED"), "{report}");
 }
 
@@ -92,7 +105,7 @@ fn what_differs_under_padding_only_passes_unless_it_is_not_finite() {
         measures(&report).contains(&"values that are not finite"),
         "{report}"
     );
-    assert_eq!(report.outputs[0].errors.nonfinite_package, 2 + 3 + 2 + 1);
+    assert_eq!(only(&report).outputs[0].errors.nonfinite_package, 2 + 3 + 2 + 1);
     let bench = Bench::new();
     let mut request = request(
         &bench,
@@ -125,7 +138,7 @@ fn an_empty_mask_must_give_finite_numbers() {
         ["values that are not finite under an all-zero mask"]
     );
     assert_eq!(
-        report.probes.nonfinite_without_tokens,
+        only(&report).probes.nonfinite_without_tokens,
         Some((LENGTH * WIDTH) as u64)
     );
     let bench = Bench::new();
@@ -173,16 +186,16 @@ fn precision_and_arithmetic_are_the_packages_own() {
     );
     let written = verify(&request, &NoProgress).unwrap();
     assert_eq!(
-        (written.package.precision, written.execution.arithmetic),
+        (only(&written).precision, written.execution.arithmetic),
         (Precision::Fp16, "as-written")
     );
-    assert_eq!(written.thresholds.min_psnr, 65.0);
-    let found = written.outputs[0].errors.worst.as_ref().unwrap().package;
+    assert_eq!(only(&written).thresholds.min_psnr, 65.0);
+    let found = only(&written).outputs[0].errors.worst.as_ref().unwrap().package;
     assert_eq!(found, half::f16::from_f32(1.0 / 3.0).to_f32());
     request.arithmetic = Arithmetic::F32;
     let single = verify(&request, &NoProgress).unwrap();
     assert_eq!(
-        single.outputs[0].errors.worst.as_ref().unwrap().package,
+        only(&single).outputs[0].errors.worst.as_ref().unwrap().package,
         1.0 / 3.0
     );
 }
@@ -199,7 +212,7 @@ fn batches_that_are_not_full_drop_what_was_added() {
             spoiled: &[(6, 1, -9.0)],
             ..Toy::PLAIN
         });
-        assert_eq!(report.outputs, whole.outputs, "batch {batch}");
+        assert_eq!(only(&report).outputs, only(&whole).outputs, "batch {batch}");
     }
 }
 
@@ -211,12 +224,12 @@ fn foreign_names_pair_up_or_say_why_not() {
         ..Toy::PLAIN
     };
     let report = verify(&request(&bench, &toy), &NoProgress).unwrap();
-    assert_eq!(report.outputs[0].paired_by, PairedBy::Order);
+    assert_eq!(only(&report).outputs[0].paired_by, PairedBy::Order);
     assert!(report.verdict.passed);
     let mut asked = request(&bench, &toy);
     asked.pairs = vec![("var_42".into(), "last_hidden_state".into())];
     assert_eq!(
-        verify(&asked, &NoProgress).unwrap().outputs[0].paired_by,
+        only(&verify(&asked, &NoProgress).unwrap()).outputs[0].paired_by,
         PairedBy::Request
     );
     asked.pairs = vec![("var_42".into(), "pooler_output".into())];
@@ -235,7 +248,7 @@ fn classifiers_are_held_against_the_softmax_of_logits() {
     };
     let report = judge(bench.classifier(["low", "high"], &[]));
     assert!(report.verdict.passed, "{report}");
-    let [label, probabilities] = &report.outputs[..] else {
+    let [label, probabilities] = &only(&report).outputs[..] else {
         panic!("{report}")
     };
     assert_eq!(
@@ -247,7 +260,7 @@ fn classifiers_are_held_against_the_softmax_of_logits() {
     // Row 1 begins with id 5: logits (5.5, −3.25). Exchanged, its class is the other one.
     let report = judge(bench.classifier(["low", "high"], &[(5, 0, -3.25), (5, 1, 5.5)]));
     assert!(measures(&report).contains(&"top-1 agreement"), "{report}");
-    assert_eq!(report.outputs[0].errors.top1.unwrap().agree, 4);
+    assert_eq!(only(&report).outputs[0].errors.top1.unwrap().agree, 4);
 }
 
 #[test]
@@ -326,14 +339,14 @@ fn the_report_is_the_same_every_time_and_says_its_schema() {
     };
     let report = json();
     assert_eq!(report, json());
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
     assert_eq!(report["verdict"]["passed"], false);
-    assert_eq!(report["outputs"][0]["kind"], "token-vectors");
+    assert_eq!(report["buckets"][0]["outputs"][0]["kind"], "token-vectors");
     assert_eq!(
-        report["outputs"][0]["worst"]["position"],
+        report["buckets"][0]["outputs"][0]["worst"]["position"],
         serde_json::json!([1, 1])
     );
     assert_eq!(report["reference"]["files"][0]["name"], "recorded.safetensors");
     let exact = serde_json::to_value(judged(&Toy::PLAIN)).unwrap();
-    assert_eq!(exact["outputs"][0]["psnr"], "inf");
+    assert_eq!(exact["buckets"][0]["outputs"][0]["psnr"], "inf");
 }

@@ -170,9 +170,15 @@ impl Summary {
 
 fn functions(program: &Program, description: &Description) -> Vec<FunctionView> {
     let views = |features: &[Feature]| features.iter().map(FeatureView::of).collect::<Vec<_>>();
-    program
-        .functions
-        .iter()
+    // In the order the package describes them, which for buckets is shortest first.
+    let place = |name: &str| {
+        let mut described = description.functions.iter();
+        described.position(|function| function.name == name)
+    };
+    let mut functions: Vec<_> = program.functions.iter().collect();
+    functions.sort_by_key(|(name, _)| place(name).unwrap_or(usize::MAX));
+    functions
+        .into_iter()
         .map(|(name, function)| {
             // A multi-function model describes each function; any other describes its only one at the top.
             let own = description

@@ -1,0 +1,297 @@
+//! Packages of several sizes: each form converts, every bucket of it computes what the checkpoint does, and sizes that
+//! go in no form are refused.
+
+use serde_json::Value;
+
+use crate::checkpoint::Checkpoint;
+use crate::harness::{Scratch, assert_conversion, assert_run, fixture};
+
+const CONVERT: [&str; 4] = ["convert", "model", "-o", "Out.mlpackage"];
+
+fn convert_with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&CONVERT[..], more].concat()
+}
+
+const HEADS: [&str; 8] = [
+    "feature-extraction",
+    "sequence-classification",
+    "token-classification",
+    "question-answering",
+    "fill-mask",
+    "sentence-mean",
+    "sentence-cls-dense",
+    "sentence-max",
+];
+
+/// Flags, and the buckets they make with the default marked.
+const FORMS: [(&[&str], &[&str]); 9] = [
+    (
+        &["--sequence-length", "64,16,128", "--target", "ios18"],
+        &["seq16", "seq64", "*seq128"],
+    ),
+    (
+        &[
+            "--sequence-length",
+            "16,64",
+            "--batch-size",
+            "3,1",
+            "--target",
+            "ios26",
+        ],
+        &["batch1_seq16", "batch3_seq16", "*batch1_seq64", "batch3_seq64"],
+    ),
+    (
+        &[
+            "--sequence-length",
+            "16,64",
+            "--target",
+            "ios18",
+            "--attention",
+            "split",
+        ],
+        &["seq16", "*seq64"],
+    ),
+    (
+        &[
+            "--sequence-length",
+            "16,64,128",
+            "--target",
+            "ios18",
+            "--buckets",
+            "enumerated",
+        ],
+        &["1 x 16", "1 x 64", "*1 x 128"],
+    ),
+    (
+        &[
+            "--sequence-length",
+            "64",
+            "--batch-size",
+            "1,3",
+            "--target",
+            "ios26",
+            "--buckets",
+            "enumerated",
+        ],
+        &["*1 x 64", "3 x 64"],
+    ),
+    (&["--sequence-length", "1..128"], &["1 x 1", "1 x 11", "*1 x 128"]),
+    (
+        &["--sequence-length", "1..128", "--target", "ios18"],
+        &["1 x 1", "1 x 11", "*1 x 128"],
+    ),
+    (
+        &[
+            "--sequence-length",
+            "5..64",
+            "--batch-size",
+            "1..3",
+            "--target",
+            "ios17",
+            "--no-token-types",
+        ],
+        &["1 x 5", "1 x 17", "*1 x 64", "3 x 64"],
+    ),
+    (
+        &[
+            "--sequence-length",
+            "32",
+            "--batch-size",
+            "2..4",
+            "--precision",
+            "fp32",
+        ],
+        &["*2 x 32", "4 x 32"],
+    ),
+];
+
+fn json(scratch: &Scratch, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = scratch.output(arguments);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let value = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), value)
+}
+
+/// Names of the buckets of a report, the default marked; all must have passed.
+fn passed(report: &Value) -> Vec<String> {
+    let buckets = report["buckets"].as_array().expect("buckets");
+    let name = |bucket: &Value| {
+        assert_eq!(bucket["verdict"]["passed"], true, "{bucket:#}");
+        let mark = if bucket["default"] == true { "*" } else { "" };
+        format!("{mark}{}", bucket["name"].as_str().expect("a name"))
+    };
+    buckets.iter().map(name).collect()
+}
+
+#[test]
+fn every_bucket_of_every_form_computes_what_the_checkpoint_does() {
+    for (index, head) in HEADS.into_iter().enumerate() {
+        // One head goes through every form, the others through two or three each.
+        let forms = FORMS.iter().enumerate();
+        let taken = forms.filter(|(form, _)| head == "sentence-mean" || form % 4 == index % 4);
+        for (flags, buckets) in taken.map(|(_, form)| *form) {
+            for layout in ["ane", "standard"] {
+                let scratch = Scratch::new();
+                let source = fixture(head);
+                let convert = ["convert", &source, "-o", "Out.mlpackage", "--layout", layout];
+                let (code, report) = json(&scratch, &[&convert[..], flags, &["--verify", "--json"]].concat());
+                let what = format!("{head} {layout} {flags:?}");
+                assert_eq!(code, Some(0), "{what}: {report:#}");
+                assert_eq!(passed(&report["verification"]), buckets, "{what}");
+                let check = scratch.output(&["inspect", "--check", "Out.mlpackage"]);
+                assert_eq!(
+                    check.status.code(),
+                    Some(0),
+                    "{what}: {}",
+                    String::from_utf8_lossy(&check.stdout)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn recorded_outputs_judge_the_bucket_of_their_length() {
+    for flags in [
+        &["--sequence-length", "32,64,128", "--target", "ios18"][..],
+        &[
+            "--sequence-length",
+            "32,64,128",
+            "--target",
+            "ios18",
+            "--buckets",
+            "enumerated",
+        ],
+    ] {
+        for layout in ["ane", "standard"] {
+            let scratch = Scratch::new();
+            let source = fixture("feature-extraction");
+            let convert = ["convert", &source, "-o", "Out.mlpackage", "--layout", layout];
+            let output = scratch.output(&[&convert[..], flags].concat());
+            assert_eq!(output.status.code(), Some(0));
+            let recording = format!("{source}/expected.safetensors");
+            let golden = ["verify", "Out.mlpackage", "--golden", &recording, "--json"];
+            let (code, report) = json(&scratch, &golden);
+            assert_eq!(code, Some(0), "{report:#}");
+            assert_eq!(passed(&report).len(), 1);
+            assert_eq!(report["buckets"][0]["length"], 64);
+            assert_eq!(report["not_judged"].as_array().map(Vec::len), Some(2));
+        }
+    }
+}
+
+#[test]
+fn functions_share_one_copy_of_the_weights() {
+    let scratch = Scratch::new();
+    let source = fixture("feature-extraction");
+    let convert = |lengths: &str, out: &str| {
+        let flags = ["--target", "ios18", "--sequence-length", lengths, "--json"];
+        let (code, report) = json(&scratch, &[&["convert", &source, "-o", out][..], &flags].concat());
+        assert_eq!(code, Some(0), "{report:#}");
+        report["weights_stored"].as_u64().expect("a number")
+    };
+    let one = convert("128", "One.mlpackage");
+    let three = convert("32,64,128", "Three.mlpackage");
+    // Each function has rows of the position table of its own, and nothing else.
+    assert_eq!(three, one + 2);
+}
+
+#[test]
+fn convert_with_several_lengths_and_inspect() {
+    let scratch = Scratch::new();
+    Checkpoint::copy(&scratch, "sequence-classification");
+    assert_conversion!(
+        scratch,
+        convert_with(&["--sequence-length", "32,64", "--target", "ios18"])
+    );
+    let inspected = scratch.transcript(&["inspect", "Out.mlpackage"]);
+    let shown: Vec<&str> = inspected
+        .lines()
+        .filter(|line| line.contains("function") || line.contains("corer.buckets"))
+        .map(str::trim)
+        .collect();
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("inspect_functions", shown.join("\n"));
+    });
+}
+
+#[test]
+fn convert_with_a_range_says_what_it_costs() {
+    let scratch = Scratch::new();
+    Checkpoint::copy(&scratch, "sequence-classification");
+    assert_conversion!(scratch, convert_with(&["--sequence-length", "1..64"]));
+}
+
+#[test]
+fn sizes_that_go_in_no_form() {
+    let scratch = Scratch::new();
+    Checkpoint::copy(&scratch, "feature-extraction");
+    let too_many: Vec<String> = (1..=129).map(|length| length.to_string()).collect();
+    let too_many = too_many.join(",");
+    let cases: [(&str, &[&str]); 14] = [
+        ("zero", &["--sequence-length", "0"]),
+        ("zero_among_others", &["--sequence-length", "0,32"]),
+        ("twice", &["--sequence-length", "64,32,64"]),
+        ("no_number", &["--sequence-length", "32,long"]),
+        (
+            "beyond_the_table",
+            &["--sequence-length", "32,256", "--target", "ios18"],
+        ),
+        ("range_beyond_the_table", &["--sequence-length", "1..256"]),
+        ("range_upside_down", &["--sequence-length", "64..32"]),
+        ("range_without_bounds", &["--sequence-length", "1.."]),
+        (
+            "enumerated_too_early",
+            &["--sequence-length", "32,64", "--target", "ios17"],
+        ),
+        (
+            "functions_too_early",
+            &[
+                "--sequence-length",
+                "32,64",
+                "--buckets",
+                "functions",
+                "--target",
+                "ios17",
+            ],
+        ),
+        ("too_many", &["--sequence-length", &too_many, "--target", "ios18"]),
+        ("buckets_of_one", &["--buckets", "functions", "--target", "ios18"]),
+        (
+            "buckets_of_a_range",
+            &["--sequence-length", "1..64", "--buckets", "enumerated"],
+        ),
+        (
+            "list_and_range",
+            &["--sequence-length", "32,64", "--batch-size", "1..4"],
+        ),
+    ];
+    for (name, flags) in cases {
+        insta::with_settings!({
+            omit_expression => true,
+            prepend_module_to_snapshot => false,
+            snapshot_suffix => name,
+        }, {
+            insta::assert_snapshot!("sizes", scratch.transcript(&convert_with(flags)));
+        });
+        assert!(!scratch.path().join("Out.mlpackage").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_classifier_may_have_several_lengths_but_one_row() {
+    let scratch = Scratch::new();
+    Checkpoint::copy(&scratch, "sequence-classification");
+    let lengths = ["--classifier", "--sequence-length", "16,64", "--target", "ios18"];
+    let (code, report) = json(
+        &scratch,
+        &convert_with(&[&lengths[..], &["--verify", "--json"]].concat()),
+    );
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_eq!(passed(&report["verification"]), ["seq16", "*seq64"]);
+    assert_run!(
+        scratch,
+        convert_with(&["--force", "--classifier", "--batch-size", "1..4"])
+    );
+}
