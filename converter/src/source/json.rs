@@ -39,7 +39,8 @@ pub(crate) fn parse_entry<T: DeserializeOwned>(
     let mut json = serde_json::Deserializer::from_slice(text);
     let fail = |path: String, error: serde_json::Error| {
         let place = match path.as_str() {
-            "" | "." => Place::Entry {
+            // Nowhere yet, or in the middle of a member's name.
+            "" | "." | "?" => Place::Entry {
                 name: entry.into(),
                 offset: None,
             },

@@ -1,6 +1,12 @@
 //! Reading exported programs: files several versions of PyTorch wrote, and files that lie.
 
+mod bent;
+mod broken;
+mod corners;
 mod families;
+#[allow(dead_code)] // other tests bend more of it
+#[path = "../source/zip_writer.rs"]
+mod zip_writer;
 
 use std::path::{Path, PathBuf};
 

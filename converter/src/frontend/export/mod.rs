@@ -2,7 +2,7 @@
 //!
 //! What an archive holds is [`crate::source::pt2`]'s business; here its JSON becomes calls. Names are looked up once,
 //! so that a name used before it is given one, and with it any cycle, is an error at its place in the JSON. Checks of
-//! what was true when the model was exported are left out, and with them whatever only they need.
+//! what was true when the model was exported are left out.
 
 mod argument;
 mod names;

@@ -24,6 +24,9 @@ pub(super) enum Wrapper {
     Autocast,
 }
 
+/// How the targets that are PyTorch's operators start.
+pub(super) const OPERATORS: &str = "torch.ops.";
+
 /// Checks that compute nothing.
 const GUARDS: [&str; 6] = [
     "aten::_assert_async",
@@ -78,7 +81,7 @@ pub(super) fn operator(target: &str) -> Operator {
         target,
         overload: overload.map(Into::into),
     };
-    let Some(name) = target.strip_prefix("torch.ops.") else {
+    let Some(name) = target.strip_prefix(OPERATORS) else {
         return call(target.into(), None);
     };
     match name {

@@ -1,6 +1,6 @@
 //! Calls in order, graphs of higher-order operators put in their place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::frontend::aten::{Arg, Node as Call, Origin, Program, ValueId};
@@ -8,7 +8,7 @@ use crate::source::pt2::{Pt2, SymInt, TensorMeta};
 use crate::source::{Place, SourceError, shortened};
 
 use super::argument::{Names, argument, scalar_type};
-use super::operator::{Operator, Wrapper, operator};
+use super::operator::{OPERATORS, Operator, Wrapper, operator};
 use super::schema::{Argument, ExportedProgram, Graph, Node, OptionalTensor, POSITIONAL};
 use super::scope::Scopes;
 use super::{Export, Recorded, RecordedSize};
@@ -53,7 +53,6 @@ impl<'a> Reader<'a> {
         };
         self.calls(&level, &mut names)?;
         self.outputs(&names)?;
-        sweep(&mut self.program);
         Ok(Export {
             program: self.program,
             recorded: self.recorded,
@@ -128,8 +127,8 @@ impl<'a> Reader<'a> {
                 self.malformed(format!("{path}.inputs[{index}]"), reason)
             })?;
             // Without a kind the position says nothing: arguments left out may stand between two. Python's own
-            // operators have no names.
-            let by_position = input.kind == Some(POSITIONAL) || input.name.is_empty();
+            // operators take all of theirs by position.
+            let by_position = input.kind == Some(POSITIONAL) || !node.target.starts_with(OPERATORS);
             if by_position && kwargs.is_empty() {
                 args.push(arg);
             } else {
@@ -320,36 +319,5 @@ pub(super) fn symbolic(argument: &Argument) -> Option<&str> {
         | Argument::AsSymFloat(SymFloatArgument::AsName(name))
         | Argument::AsSymBool(SymBoolArgument::AsName(name)) => Some(name),
         _ => None,
-    }
-}
-
-/// Drops calls whose results nobody takes. What changes a tensor in place stays: its result has two names.
-fn sweep(program: &mut Program) {
-    let mut live = BTreeSet::new();
-    for output in &program.outputs {
-        mention(&output.value, &mut live);
-    }
-    let mut keep = vec![false; program.nodes.len()];
-    for (index, node) in program.nodes.iter().enumerate().rev() {
-        let in_place = node.target.ends_with('_') && !node.target.ends_with("__");
-        keep[index] = in_place || node.outputs.iter().any(|output| live.contains(output));
-        if keep[index] {
-            for arg in node.args.iter().chain(node.kwargs.iter().map(|(_, arg)| arg)) {
-                mention(arg, &mut live);
-            }
-        }
-    }
-    let mut kept = keep.into_iter();
-    program.nodes.retain(|_| kept.next().unwrap_or(true));
-}
-
-/// Notes the values an argument mentions.
-fn mention(arg: &Arg, values: &mut BTreeSet<ValueId>) {
-    match arg {
-        Arg::Value(value) => {
-            values.insert(*value);
-        }
-        Arg::List(items) => items.iter().for_each(|item| mention(item, values)),
-        _ => {}
     }
 }
