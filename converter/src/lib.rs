@@ -79,13 +79,14 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
             .collect(),
         one => vec![("main".to_owned(), one.extent())],
     };
-    let shared = wanted.len() > 1;
+    let longest = (wanted.len() > 1).then(|| shapes.extent().tokens.most);
     let mut weights = Weights::default();
     let mut functions = Vec::with_capacity(wanted.len());
     let mut read = None;
     for (name, shape) in wanted {
         let mut imported = model.import(request, shape)?;
-        let reports = passes::run(&mut imported.graph, request.layout, request.attention, shared)?;
+        imported.graph.longest = longest;
+        let reports = passes::run(&mut imported.graph, request.layout, request.attention)?;
         let classifier = classifier(request, &imported, &batch)?;
         let function = lower::lower(&imported.graph, settings, classifier.as_ref(), &mut weights)?;
         functions.push((name, function));

@@ -74,7 +74,7 @@ fn attention(graph: &mut Graph, mask: ValueId, swap: Op) -> ValueId {
 }
 
 fn run(graph: &mut Graph, layout: Layout, form: AttentionForm) -> Vec<(&'static str, usize)> {
-    let reports = passes::run(graph, layout, form, false).expect("passes");
+    let reports = passes::run(graph, layout, form).expect("passes");
     reports
         .into_iter()
         .map(|report| (report.name, report.rewrites))
@@ -249,6 +249,65 @@ fn known_rows_of_a_table_become_a_weight_and_sums_of_weights_one() {
         let (token, column) = (index / 6, index % 6);
         assert_eq!(*value, (6 + column + 6 * token + column) as f32);
     }
+}
+
+#[test]
+fn rows_in_order_are_those_of_the_longest_function_cut() {
+    // Types are one row again and again, positions rows in order; cut alike, they are one sum cut once.
+    for (rows, folded) in [(vec![2i64, 3, 4, 5], 1), (vec![2, 3, 4, 6], 0)] {
+        let mut graph = Graph::default();
+        let ids = graph.input("input_ids", Kind::Int, known(&[1, TOKENS]));
+        let words = weight(&mut graph, "words", &[9, WIDTH]);
+        let mut sum = graph
+            .push("words", Op::Embedding, vec![words, ids])
+            .expect("fits");
+        for (name, rows) in [("types", vec![1; 4]), ("positions", rows)] {
+            let table = weight(&mut graph, name, &[9, WIDTH]);
+            let indices = graph.ints(name, known(&[1, TOKENS]), rows);
+            let looked_up = graph
+                .push(name, Op::Embedding, vec![table, indices])
+                .expect("fits");
+            sum = graph
+                .push(&format!("add.{name}"), Op::Add, vec![sum, looked_up])
+                .expect("fits");
+        }
+        graph.outputs.push(("y".into(), sum));
+        graph.longest = Some(7);
+        let reports = run(&mut graph, Layout::Standard, AttentionForm::Auto);
+        assert_eq!(rewrites(&reports, "fold-constant-lookups"), 2);
+        assert_eq!(rewrites(&reports, "fold-constant-adds"), folded);
+        if folded == 0 {
+            // Rows out of order say nothing of the longest function's.
+            continue;
+        }
+        let ops: Vec<&Op> = graph.nodes.iter().map(|node| &node.op).collect();
+        let cut = Op::Slice {
+            dim: 1,
+            start: 0,
+            end: TOKENS,
+        };
+        assert_eq!(ops, [&Op::Embedding, &cut, &Op::Add]);
+        let table = graph.as_weight(graph.nodes[1].inputs[0]).expect("a weight");
+        assert_eq!(table.shape(), [1, 7, WIDTH]);
+        for (index, value) in table.read_f32().expect("readable").iter().enumerate() {
+            let (token, column) = (index / 6, index % 6);
+            assert_eq!(*value, (6 + column + 6 * (token + 2) + column) as f32);
+        }
+    }
+}
+
+#[test]
+fn a_table_too_short_for_the_longest_function_is_not_shared() {
+    let mut graph = Graph::default();
+    let table = weight(&mut graph, "table", &[6, WIDTH]);
+    let indices = graph.ints("ids", known(&[1, TOKENS]), vec![0i64, 1, 2, 3]);
+    let rows = graph
+        .push("lookup", Op::Embedding, vec![table, indices])
+        .expect("fits");
+    graph.outputs.push(("y".into(), rows));
+    graph.longest = Some(7);
+    run(&mut graph, Layout::Standard, AttentionForm::Auto);
+    assert!(graph.nodes.is_empty(), "four rows, a weight");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::ops::{self, Arg, Call};
 use crate::opset::Opset;
 use crate::program::{Binding, Block, Function, NamedType, Operation};
 use crate::types::{Dim, TensorType, ValueType};
-use crate::value::Value;
+use crate::value::{Data, Immediate, Value};
 
 /// A value of the function under construction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,7 +32,8 @@ pub enum Input {
     Var(Var),
     /// Several values for a variadic parameter.
     Vars(Vec<Var>),
-    /// A constant; becomes a `const` operation of its own named `<op name>_<parameter>`.
+    /// A constant; becomes a `const` operation named `<op name>_<parameter>`, shared by all operations that bring the
+    /// same inline value.
     Const(Value),
     /// A literal bound in place (`classify`'s classes, iOS 18 `constexpr_*`).
     Literal(Value),
@@ -73,6 +74,9 @@ pub struct FunctionBuilder {
     operations: Vec<Operation>,
     names: BTreeSet<String>,
     constants: HashMap<String, usize>,
+    /// Names of the inline constants that operations brought along: strides, axes and the like, the same in every
+    /// layer. Written once each, they take half the model file less.
+    shared: HashMap<(ValueType, Immediate), String>,
     /// Values that may stand where a constant is asked for: constants, what is computed from them alone, and
     /// results of `constexpr_*` as they are.
     fixed: BTreeSet<String>,
@@ -91,6 +95,7 @@ impl FunctionBuilder {
             operations: Vec::new(),
             names: BTreeSet::new(),
             constants: HashMap::new(),
+            shared: HashMap::new(),
             fixed: BTreeSet::new(),
             plain: BTreeSet::new(),
             next_symbol: 0,
@@ -132,6 +137,20 @@ impl FunctionBuilder {
             blocks: Vec::new(),
         });
         Var { name, ty }
+    }
+
+    /// The name of a constant of this value: of the first operation's that asked for it, when it is inline.
+    fn shared_constant(&mut self, name: &str, value: &Value) -> String {
+        let Data::Immediate(immediate) = &value.data else {
+            return self.constant(name, value.clone()).name;
+        };
+        let key = (value.ty.clone(), immediate.clone());
+        if let Some(name) = self.shared.get(&key) {
+            return name.clone();
+        }
+        let name = self.constant(name, value.clone()).name;
+        self.shared.insert(key, name.clone());
+        name
     }
 
     /// Adds an operation with one result.
@@ -196,8 +215,8 @@ impl FunctionBuilder {
                 }
                 Input::Const(value) if !row.attributes => {
                     let ty = value.ty.clone();
-                    let var = self.constant(&format!("{op_name}_{param}"), value.clone());
-                    (vec![Binding::Name(var.name)], vec![(ty, Some(value))])
+                    let name = self.shared_constant(&format!("{op_name}_{param}"), &value);
+                    (vec![Binding::Name(name)], vec![(ty, Some(value))])
                 }
                 Input::Const(value) | Input::Literal(value) => (
                     vec![Binding::Value(value.clone())],
@@ -322,6 +341,9 @@ impl FunctionBuilder {
                     *binding = Binding::Name(new.into());
                 }
             }
+        }
+        for name in self.shared.values_mut().filter(|name| *name == old) {
+            *name = new.into();
         }
         if let Some(index) = self.constants.remove(old) {
             self.constants.insert(new.into(), index);

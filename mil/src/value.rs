@@ -34,7 +34,7 @@ pub enum Data {
 }
 
 /// An inline tensor's elements, row-major.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Immediate {
     /// Packed little-endian bytes of any type but string; booleans take one byte each.
     Bytes(Vec<u8>),

@@ -56,6 +56,46 @@ fn constants_become_operations_named_after_their_parameter() {
 }
 
 #[test]
+fn operations_share_the_inline_constants_they_bring() {
+    let mut f = FunctionBuilder::new(Opset::CoreMl7);
+    let mut x = f.input("x", fp16(&[2, 3]));
+    for (name, axis) in [("a", 1), ("b", 0), ("c", 1)] {
+        let inputs = vec![("x", (&x).into()), ("axis", Value::i32(axis).into())];
+        x = f.op("softmax", name, inputs).expect("softmax");
+    }
+    // Equal bytes of another type are another constant, and so are weights, which are their source's to share.
+    let scalar = |value| Value::float(DataType::Fp16, value);
+    let scaled = vec![("x", (&x).into()), ("y", scalar(2.0).into())];
+    let y = f.op("mul", "scaled", scaled).expect("mul");
+    let y = f.rename(&y, "a_axis").expect("the constant makes room");
+    let inputs = vec![("x", (&y).into()), ("axis", Value::i32(1).into())];
+    let last = f.op("softmax", "last", inputs).expect("softmax");
+    let operations = operations(f, &[last]);
+    let constants: Vec<&str> = operations
+        .iter()
+        .filter(|operation| operation.op == "const")
+        .map(|operation| operation.name())
+        .collect();
+    assert_eq!(constants, ["a_axis_1", "b_axis", "scaled_y"]);
+    for (name, axis) in [
+        ("a", "a_axis_1"),
+        ("b", "b_axis"),
+        ("c", "a_axis_1"),
+        ("last", "a_axis_1"),
+    ] {
+        let operation = operations
+            .iter()
+            .find(|operation| operation.name() == name)
+            .expect("an operation");
+        assert!(
+            matches!(&operation.inputs["axis"][..], [Binding::Name(bound)] if bound == axis),
+            "{name}: {:?}",
+            operation.inputs["axis"]
+        );
+    }
+}
+
+#[test]
 fn literals_stay_literals_and_attributes_attributes() {
     let data = || Value::tensor(TensorType::new(DataType::Int8, [4u64, 2]), vec![1; 8]);
     let mut f = FunctionBuilder::new(Opset::CoreMl8);

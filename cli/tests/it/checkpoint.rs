@@ -66,6 +66,14 @@ pub(crate) struct Tensor {
 }
 
 impl Tensor {
+    /// Repeats the rows again and again until there are `rows`.
+    pub(crate) fn repeat_rows(&mut self, rows: u64) {
+        let row = self.bytes.len() / usize::try_from(self.shape[0]).expect("small");
+        let length = row * usize::try_from(rows).expect("small");
+        self.bytes = self.bytes.iter().copied().cycle().take(length).collect();
+        self.shape[0] = rows;
+    }
+
     /// Overwrites one f32 element.
     pub(crate) fn set(&mut self, element: usize, value: f32) {
         assert_eq!(self.dtype, "F32");

@@ -191,10 +191,41 @@ fn functions_share_one_copy_of_the_weights() {
         assert_eq!(code, Some(0), "{report:#}");
         report["weights_stored"].as_u64().expect("a number")
     };
-    let one = convert("128", "One.mlpackage");
-    let three = convert("32,64,128", "Three.mlpackage");
-    // Each function has rows of the position table of its own, and nothing else.
-    assert_eq!(three, one + 2);
+    // Rows of the position table too: the short functions cut the long one's.
+    assert_eq!(
+        convert("128", "One.mlpackage"),
+        convert("32,64,128", "Three.mlpackage")
+    );
+}
+
+#[test]
+fn functions_that_take_heads_together_and_apart_share_weights_too() {
+    let scratch = Scratch::new();
+    let checkpoint = Checkpoint::copy(&scratch, "sentence-mean");
+    checkpoint.configure("max_position_embeddings", Value::from(800));
+    checkpoint.edit_tensors(|tensors| {
+        let positions = tensors
+            .iter_mut()
+            .find(|tensor| tensor.name.ends_with("position_embeddings.weight"));
+        positions.expect("a position table").repeat_rows(800);
+    });
+    // Scores of two heads pass 2 MiB beyond 724 tokens.
+    let lengths = ["--sequence-length", "64,800", "--target", "ios18", "--json"];
+    let (code, report) = json(&scratch, &convert_with(&[&lengths[..], &["--verify"]].concat()));
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_eq!(passed(&report["verification"]), ["seq64", "*seq800"]);
+    let stored = report["weights_stored"].clone();
+    let (_, summary) = json(&scratch, &["inspect", "Out.mlpackage", "--json"]);
+    let cuts: Vec<bool> = summary["functions"]
+        .as_array()
+        .expect("functions")
+        .iter()
+        .map(|function| function["operations"]["split"].is_number())
+        .collect();
+    assert_eq!(cuts, [false, true], "{summary:#}");
+    let alone = ["--force", "--sequence-length", "64", "--json"];
+    let (_, report) = json(&scratch, &convert_with(&alone));
+    assert_eq!(report["weights_stored"], stored);
 }
 
 #[test]

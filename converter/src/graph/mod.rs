@@ -83,6 +83,8 @@ pub struct Graph {
     pub outputs: Vec<(String, ValueId)>,
     /// Smallest and largest size of each symbol in the inputs' shapes.
     pub extents: BTreeMap<u32, Extent>,
+    /// Where several functions are to share weights: the most tokens any of them takes.
+    pub longest: Option<u64>,
 }
 
 /// A graph that does not hold together: a fault in corer, or in a source that lied about shapes.

@@ -236,9 +236,13 @@ impl Ane<'_> {
         start: u64,
         end: u64,
     ) -> Result<(bool, Var), ConvertError> {
+        // A table of positions is turned on its way to disk like one that is not cut, and cut from its very start.
+        let table = start == 0
+            && is_weight(self.emit.graph, node.inputs[0])
+            && matches!(self.emit.graph.shape(node.inputs[0]), [Dim::Known(1), _, _]);
         match self
             .place_of(node, dim)
-            .filter(|_| self.is_inside(node.inputs[0]))
+            .filter(|_| table || self.is_inside(node.inputs[0]))
         {
             Some(axis) => {
                 let x = self.channels_first(node, node.inputs[0])?;

@@ -27,26 +27,54 @@ pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
         if graph.uses(inner) != 1 {
             continue;
         }
-        let Some(sum) = sum(graph, inner_constant, outer_constant)? else {
+        let (Some((a, inner_cut)), Some((b, outer_cut))) =
+            (cut(graph, inner_constant), cut(graph, outer_constant))
+        else {
+            continue;
+        };
+        // Cut alike, they are the sum cut once.
+        if inner_cut != outer_cut {
+            continue;
+        }
+        let Some(sum) = sum(graph, a, b)? else {
             continue;
         };
         let name = graph.nodes[index].scope.clone();
         let sum = graph.weight(&name, sum);
+        let sum = match (inner_cut, graph.producer_index(inner_constant)) {
+            (Some((op, like)), Some(cut)) => {
+                let inputs = std::iter::once(sum).chain(like).collect();
+                graph.replace(cut, op, inputs)?;
+                inner_constant
+            }
+            _ => sum,
+        };
         graph.replace(index, Op::Add, vec![x, sum])?;
         rewrites += 1;
     }
     Ok(rewrites)
 }
 
+/// How a constant is cut: by which operation, and to the length of what.
+type Cut = Option<(Op, Option<ValueId>)>;
+
+/// The weight behind a value that is one, or one that is cut for this value alone.
+fn cut(graph: &Graph, value: ValueId) -> Option<(ValueId, Cut)> {
+    if graph.as_weight(value).is_some() {
+        return Some((value, None));
+    }
+    let node = graph.producer(value)?;
+    let weight = *node.inputs.first()?;
+    let cuts = matches!(node.op, Op::Slice { .. } | Op::SliceLike(_));
+    (cuts && graph.uses(value) == 1 && graph.as_weight(weight).is_some())
+        .then(|| (weight, Some((node.op.clone(), node.inputs.get(1).copied()))))
+}
+
 /// The variable and the constant argument of an add, if it has one of each.
 fn constant_add(graph: &Graph, index: usize) -> Option<(ValueId, ValueId)> {
     let node = &graph.nodes[index];
     let [a, b] = node.inputs[..] else { return None };
-    match (
-        &node.op,
-        graph.as_weight(a).is_some(),
-        graph.as_weight(b).is_some(),
-    ) {
+    match (&node.op, cut(graph, a).is_some(), cut(graph, b).is_some()) {
         (Op::Add, false, true) => Some((a, b)),
         (Op::Add, true, false) => Some((b, a)),
         _ => None,

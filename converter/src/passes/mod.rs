@@ -39,7 +39,7 @@ pub struct PassReport {
     pub rewrites: usize,
 }
 
-/// Runs every pass the layout asks for. `shared` tells that other functions are to use the same weights.
+/// Runs every pass the layout asks for.
 ///
 /// # Errors
 /// A weight that can't be read, or a graph that does not hold together after a pass.
@@ -47,7 +47,6 @@ pub fn run(
     graph: &mut Graph,
     layout: Layout,
     attention: AttentionForm,
-    shared: bool,
 ) -> Result<Vec<PassReport>, ConvertError> {
     // Constants first: the later passes look through sums and lookups. Attention is lifted before its form is
     // chosen, and the scale is folded before weights are interleaved, so that each sees plain linears.
@@ -62,7 +61,7 @@ pub fn run(
         passes.push((
             "attention-form",
             match attention {
-                AttentionForm::Auto if shared => attention_form::auto_shared,
+                AttentionForm::Auto if graph.longest.is_some() => attention_form::auto_shared,
                 AttentionForm::Auto => attention_form::auto,
                 AttentionForm::Packed => attention_form::packed,
                 AttentionForm::Split => attention_form::split,
