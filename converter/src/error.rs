@@ -51,6 +51,26 @@ pub enum ConvertError {
         /// Why, and what would do.
         reason: String,
     },
+    /// The model uses operators there is no reading for.
+    #[error("{file}: {} of its operators can't be converted yet:{}", ops.len(), listed(ops))]
+    UnsupportedOps {
+        /// The file.
+        file: String,
+        /// All of them, by name.
+        ops: Vec<UnsupportedOp>,
+    },
+    /// A call of the model that can't be converted.
+    #[error("{file}: {op} at {place}: {reason}")]
+    Program {
+        /// The file.
+        file: String,
+        /// Module path and place in the file.
+        place: String,
+        /// Operator.
+        op: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The graph does not hold together.
     #[error("after `{stage}`: {error}")]
     Graph {
@@ -73,6 +93,31 @@ pub enum ConvertError {
     /// The op table refused what the lowering wrote.
     #[error("lowering wrote an operation the op table refuses")]
     Build(#[from] BuildError),
+}
+
+/// An operator there is no reading for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnsupportedOp {
+    /// Name: `aten::conv1d`.
+    pub name: String,
+    /// How often the model calls it.
+    pub count: usize,
+    /// Where it does, the first few.
+    pub places: Vec<String>,
+}
+
+/// One line per operator.
+fn listed(ops: &[UnsupportedOp]) -> String {
+    let line = |op: &UnsupportedOp| {
+        let more = if op.count > op.places.len() { ", …" } else { "" };
+        format!(
+            "\n    {} ({}×): {}{more}",
+            op.name,
+            op.count,
+            op.places.join(", ")
+        )
+    };
+    ops.iter().map(line).collect()
 }
 
 /// Tensors that are missing, of the wrong shape, or not accounted for, all at once.

@@ -20,9 +20,9 @@ use std::collections::BTreeMap;
 use corer_mil::DataType;
 use corer_proto::{Metadata, Model};
 
-pub use error::{ConvertError, TensorMismatch};
-pub use passes::PassReport;
-pub use request::{AttentionForm, Buckets, Layout, Precision, Request, Task};
+pub use error::{ConvertError, TensorMismatch, UnsupportedOp};
+pub use passes::{LeftPlain, PassReport};
+pub use request::{AttentionForm, Buckets, InputSpec, Layout, Precision, Request, Task};
 
 use lower::{Classifier, Settings, Weights};
 use shapes::{InputShape, Shapes, Sizes};
@@ -42,6 +42,8 @@ pub struct Conversion {
     pub task: Task,
     /// What each pass did.
     pub passes: Vec<PassReport>,
+    /// What no pass lifted.
+    pub left_plain: Vec<LeftPlain>,
     /// Tensors of the source the package does not need.
     pub unused: Vec<String>,
     /// What the user should know.
@@ -108,6 +110,7 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
         source,
         task: imported.task,
         passes,
+        left_plain: passes::left_plain(&imported.graph),
         unused: imported.unused,
         notes,
     })

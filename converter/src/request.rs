@@ -1,10 +1,12 @@
 //! What a conversion is asked to do.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use corer_mil::{DataType, Target};
 
+use crate::frontend::aten::ScalarType;
 use crate::shapes::Sizes;
 
 /// One conversion.
@@ -36,6 +38,10 @@ pub struct Request {
     pub classifier: bool,
     /// Whether the package takes `token_type_ids`; otherwise they are all zero.
     pub token_types: bool,
+    /// Inputs of a trace that are not (batch, tokens) integers.
+    pub inputs: Vec<InputSpec>,
+    /// Names of a program's outputs, in order; its own or made-up ones when there are none.
+    pub output_names: Vec<String>,
 }
 
 impl Request {
@@ -55,6 +61,8 @@ impl Request {
             saturate: false,
             classifier: false,
             token_types: true,
+            inputs: Vec::new(),
+            output_names: Vec::new(),
         }
     }
 
@@ -76,6 +84,12 @@ impl Request {
         }
         if self.buckets != Buckets::Auto {
             flags.push_str(&format!(" --buckets {}", self.buckets.name()));
+        }
+        for input in &self.inputs {
+            flags.push_str(&format!(" --input {input}"));
+        }
+        for name in &self.output_names {
+            flags.push_str(&format!(" --output-name {name}"));
         }
         for (set, flag) in [
             (self.saturate, " --saturate"),
@@ -137,6 +151,8 @@ choices! {
         FillMask = "fill-mask",
         /// `sentence_embedding`, pooled as the directory's modules say.
         SentenceEmbedding = "sentence-embedding",
+        /// The outputs a traced or exported model has of its own.
+        Custom = "custom",
     }
 }
 
@@ -191,5 +207,85 @@ impl Precision {
             Self::Fp16 => DataType::Fp16,
             Self::Fp32 => DataType::Fp32,
         }
+    }
+}
+
+/// An input of a trace as `--input` declares it: `NAME=DTYPE:SIZE,SIZE`, where `B` is the batch and `S` the tokens.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct InputSpec {
+    /// Name of the argument.
+    pub name: String,
+    /// Element type.
+    pub dtype: ScalarType,
+    /// Sizes.
+    pub sizes: Vec<InputSize>,
+}
+
+/// A size of a declared input.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum InputSize {
+    /// Inputs per prediction.
+    Batch,
+    /// Tokens per input.
+    Tokens,
+    /// Always this many.
+    Fixed(u64),
+}
+
+impl InputSpec {
+    /// Its shape for one batch size and length.
+    pub fn shape(&self, batch: u64, tokens: u64) -> Vec<u64> {
+        let size = |size: &InputSize| match size {
+            InputSize::Batch => batch,
+            InputSize::Tokens => tokens,
+            InputSize::Fixed(size) => *size,
+        };
+        self.sizes.iter().map(size).collect()
+    }
+}
+
+impl FromStr for InputSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is not NAME=DTYPE:SIZES, as in bias=float32:B,S,4");
+        let (name, rest) = text.split_once('=').ok_or_else(refuse)?;
+        let (dtype, sizes) = rest.split_once(':').ok_or_else(refuse)?;
+        let known = ScalarType::from_name(dtype).filter(|dtype| dtype.is_float() || dtype.is_integer());
+        let dtype = known.ok_or_else(|| {
+            format!("`{dtype}` is not an element type an input can have: float32, float16, int32, int64")
+        })?;
+        let size = |text: &str| match text.trim() {
+            "B" => Ok(InputSize::Batch),
+            "S" => Ok(InputSize::Tokens),
+            text => match text.parse() {
+                Ok(size) if size > 0 => Ok(InputSize::Fixed(size)),
+                _ => Err(format!("`{text}` is not a size: a number, B or S")),
+            },
+        };
+        let sizes = sizes.split(',').map(size).collect::<Result<Vec<_>, _>>()?;
+        match name.is_empty() || sizes.len() > 5 {
+            true => Err(refuse()),
+            false => Ok(Self {
+                name: name.to_owned(),
+                dtype,
+                sizes,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for InputSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}:", self.name, self.dtype)?;
+        for (index, size) in self.sizes.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            match size {
+                InputSize::Batch => write!(f, "{comma}B")?,
+                InputSize::Tokens => write!(f, "{comma}S")?,
+                InputSize::Fixed(size) => write!(f, "{comma}{size}")?,
+            }
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anstyle::AnsiColor;
 use corer_converter::shapes::Sizes;
-use corer_converter::{AttentionForm, Buckets, Conversion, ConvertError, Layout, Precision, Request, Task};
+use corer_converter::{
+    AttentionForm, Buckets, Conversion, ConvertError, InputSpec, Layout, Precision, Request, Task,
+};
 use corer_mil::{DataType, Target, WeightError};
 use corer_proto::{WriteError, WriteOptions, Written};
 use corer_verifier::VerifyReport;
@@ -66,6 +68,15 @@ pub(crate) struct Arguments {
     #[arg(long, help_heading = MODEL)]
     no_token_types: bool,
 
+    /// An input of a trace that is not (batch, tokens) integers: its element type and sizes, B for the batch and S for
+    /// the tokens
+    #[arg(long = "input", value_name = "NAME=DTYPE:SIZES", help_heading = MODEL)]
+    inputs: Vec<InputSpec>,
+
+    /// Names of a trace's outputs, in order [default: what it names them, or what its task does]
+    #[arg(long = "output-name", value_name = "NAME", help_heading = MODEL)]
+    output_names: Vec<String>,
+
     /// Oldest system that must run the package
     #[arg(long, default_value = "ios16", value_parser = one_of(TARGETS), help_heading = PROGRAM)]
     target: Target,
@@ -94,6 +105,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     verify: bool,
 
+    /// Say what each pass found, and what was left as the source spells it
+    #[arg(long)]
+    explain_passes: bool,
+
     /// Threads to write with; the result is the same [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -107,7 +122,11 @@ const MODEL: &str = "Model";
 const PROGRAM: &str = "Program";
 
 const TASKS: &[(Task, &str, &str)] = &[
-    (Task::Auto, "auto", "What config.json or modules.json says"),
+    (
+        Task::Auto,
+        "auto",
+        "What config.json or modules.json says, or a trace's class",
+    ),
     (
         Task::FeatureExtraction,
         "feature-extraction",
@@ -137,6 +156,11 @@ const TASKS: &[(Task, &str, &str)] = &[
         Task::SentenceEmbedding,
         "sentence-embedding",
         "sentence_embedding, pooled as modules.json says",
+    ),
+    (
+        Task::Custom,
+        "custom",
+        "The outputs a trace or export has of its own",
     ),
 ];
 
@@ -208,6 +232,7 @@ Examples:
   corer convert bert-base-uncased -o Bert.mlpackage --task fill-mask --sequence-length 256
   corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage --sequence-length 32,64,128,256 --target ios18
   corer convert sst2 -o Sst2.mlpackage --classifier --target ios17
+  corer convert traced.pt -o Traced.mlpackage --input extra=float32:B,4 --explain-passes
   corer convert bert-base-uncased -o Bert.mlpackage --layout standard --precision fp32 --json";
 
 /// Converts, writes and says what was written.
@@ -216,6 +241,12 @@ Examples:
 /// When the output is in the way, the source can't be converted, or the package can't be written.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     check_output(&arguments.output, arguments.force)?;
+    if arguments.verify && arguments.source.is_file() {
+        let message = "--verify needs a checkpoint to verify against; a trace or export is none";
+        let hint = "convert without it, then `corer verify OUT.mlpackage --reference CHECKPOINT`, or --golden with \
+                    recorded outputs";
+        return Err(Failure::new(Exit::Usage, message).hint(hint));
+    }
     let conversion = corer_converter::convert(&arguments.request())
         .map_err(|error| conversion_failure(error, arguments.task))?;
     let messages = Messages::new(quiet);
@@ -250,6 +281,24 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         source_digest: &source_digest,
         unused_tensors: &conversion.unused,
         notes: &conversion.notes,
+        passes: conversion
+            .passes
+            .iter()
+            .map(|pass| Pass {
+                name: pass.name,
+                rewrites: pass.rewrites,
+            })
+            .collect(),
+        left_plain: conversion
+            .left_plain
+            .iter()
+            .map(|left| Left {
+                op: &left.op,
+                count: left.count,
+                scopes: &left.scopes,
+            })
+            .collect(),
+        explain: arguments.explain_passes,
         verification: verification.as_ref(),
         exit_code: failure.as_ref().map_or(Exit::Done, Failure::exit).code(),
     };
@@ -279,6 +328,8 @@ impl Arguments {
             saturate: self.saturate,
             classifier: self.classifier,
             token_types: !self.no_token_types,
+            inputs: self.inputs.clone(),
+            output_names: self.output_names.clone(),
         }
     }
 }
@@ -416,12 +467,60 @@ struct Report<'a> {
     source_digest: &'a str,
     unused_tensors: &'a [String],
     notes: &'a [String],
+    /// What each pass rewrote.
+    passes: Vec<Pass>,
+    /// What none of them lifted.
+    left_plain: Vec<Left<'a>>,
+    #[serde(skip)]
+    explain: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     verification: Option<&'a VerifyReport>,
     exit_code: u8,
 }
 
+/// A pass and how many places it rewrote.
+#[derive(Serialize)]
+struct Pass {
+    name: &'static str,
+    rewrites: usize,
+}
+
+/// An operation written as the source spells it.
+#[derive(Serialize)]
+struct Left<'a> {
+    op: &'a str,
+    count: usize,
+    scopes: &'a [String],
+}
+
 impl Report<'_> {
+    /// What the passes did, for `--explain-passes`.
+    fn passes(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        writeln!(out, "  passes")?;
+        for pass in &self.passes {
+            writeln!(out, "    {:>5}  {}", pass.rewrites, pass.name)?;
+        }
+        if self.left_plain.is_empty() {
+            return writeln!(out, "  everything is lifted");
+        }
+        writeln!(out, "  left as the source spells it")?;
+        for left in &self.left_plain {
+            let more = if left.scopes.len() < left.count {
+                ", …"
+            } else {
+                ""
+            };
+            writeln!(
+                out,
+                "    {:>5}  {} in {}{more}",
+                left.count,
+                left.op,
+                left.scopes.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+
     fn print(&self, json: bool) -> std::io::Result<()> {
         if json {
             return output::json(self);
@@ -438,6 +537,9 @@ impl Report<'_> {
             )?;
             writeln!(out, "  digest   {}", self.digest)?;
             writeln!(out, "  source   {}", self.source_digest)?;
+            if self.explain {
+                self.passes(out)?;
+            }
             match self.verification {
                 Some(report) => write!(out, "\n{report}"),
                 None => Ok(()),

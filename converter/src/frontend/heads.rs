@@ -38,7 +38,7 @@ pub(crate) fn head(
             let logits = masked_language_model(graph, parameters, config, hidden)?;
             graph.outputs.push(("logits".into(), logits));
         }
-        Task::Auto | Task::FeatureExtraction | Task::SentenceEmbedding => {
+        Task::Auto | Task::Custom | Task::FeatureExtraction | Task::SentenceEmbedding => {
             graph.outputs.push(("last_hidden_state".into(), hidden));
             if !parameters.has_encoder("pooler.dense.weight") {
                 return Ok(vec![

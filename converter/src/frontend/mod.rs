@@ -9,6 +9,7 @@ pub mod export;
 mod heads;
 mod model;
 mod parameters;
+mod program;
 mod sentence;
 
 use corer_mil::Dim;
@@ -100,6 +101,10 @@ fn task(asked: Task, trained: Task, checkpoint: &Checkpoint) -> Result<Task, Con
         Task::SentenceEmbedding if checkpoint.sentence.is_none() => Err(ConvertError::Request {
             flag: "--task",
             reason: "sentence-embedding needs a sentence-transformers directory (with modules.json)".into(),
+        }),
+        Task::Custom => Err(ConvertError::Request {
+            flag: "--task",
+            reason: "custom is for traced and exported models".into(),
         }),
         task => Ok(task),
     }

@@ -6,7 +6,7 @@ use crate::shapes::{InputShape, Sizes};
 use crate::source::{Checkpoint, Source, SourceModel};
 
 use super::aten::Program;
-use super::{Imported, export, torchscript};
+use super::{Imported, export, program, torchscript};
 
 /// Rows and tokens of a checkpoint when nothing is asked for.
 const USUAL: (u64, u64) = (1, 128);
@@ -57,11 +57,21 @@ impl<'a> Model<'a> {
     /// Another architecture, tensors that don't match, operators that are not known, a request the model can't meet.
     pub fn import(&self, request: &Request, shape: InputShape) -> Result<Imported, ConvertError> {
         match self {
-            Self::Checkpoint(checkpoint) => super::import(checkpoint, request, shape),
-            Self::Program(_) => Err(ConvertError::Import {
-                place: request.source.display().to_string(),
-                reason: "is read, but this version does not convert traced and exported models yet".into(),
-            }),
+            Self::Checkpoint(checkpoint) => {
+                for (flag, given) in [
+                    ("--input", !request.inputs.is_empty()),
+                    ("--output-name", !request.output_names.is_empty()),
+                ] {
+                    if given {
+                        let reason = "is for traced and exported models; a checkpoint's are known".into();
+                        return Err(ConvertError::Request { flag, reason });
+                    }
+                }
+                super::import(checkpoint, request, shape)
+            }
+            Self::Program(program) => {
+                program::import(program, &request.source.display().to_string(), request, shape)
+            }
         }
     }
 }

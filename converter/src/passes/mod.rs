@@ -4,17 +4,24 @@
 //! layout. A pass that matches nothing changes nothing.
 
 mod attention_form;
+mod drop_transposes;
+mod fill_to_add;
 mod fold_attention_scale;
 mod fold_constant_adds;
 mod fold_constant_lookups;
+mod indicator;
+mod left_plain;
 mod lift_attention;
 mod lift_padding_mask;
 mod projection;
+mod sink_expands;
 
 use crate::error::ConvertError;
 use crate::graph::{Graph, GraphError};
 use crate::request::{AttentionForm, Layout};
 use crate::source::SourceError;
+
+pub use left_plain::LeftPlain;
 
 /// Why a pass gave up.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +46,11 @@ pub struct PassReport {
     pub rewrites: usize,
 }
 
+/// What the passes left as the source spells it.
+pub fn left_plain(graph: &Graph) -> Vec<LeftPlain> {
+    left_plain::of(graph)
+}
+
 /// Runs every pass the layout asks for.
 ///
 /// # Errors
@@ -53,7 +65,10 @@ pub fn run(
     let mut passes: Vec<(&'static str, Rewrite)> = vec![
         ("fold-constant-lookups", fold_constant_lookups::run),
         ("fold-constant-adds", fold_constant_adds::run),
+        ("drop-transposes", drop_transposes::run),
+        ("sink-expands", sink_expands::run),
         ("lift-padding-mask", lift_padding_mask::run),
+        ("fill-to-add", fill_to_add::run),
         ("lift-attention", lift_attention::run),
     ];
     if layout == Layout::Ane {

@@ -20,6 +20,11 @@ pub struct Program {
     pub parameters: BTreeMap<ValueId, Parameter>,
     /// Calls, each after those whose results it takes.
     pub nodes: Vec<Node>,
+    /// Conditions nodes stand under, by position in `nodes`: each value and the truth it must have. A trace has none;
+    /// functions that were scripted may choose by sizes.
+    pub guards: BTreeMap<usize, Vec<(ValueId, bool)>>,
+    /// Class of the model, where the file names it: `BertForQuestionAnswering`.
+    pub class: Option<String>,
     /// What it returns, nested tuples and dictionaries taken apart.
     pub outputs: Vec<Output>,
     values: u32,

@@ -31,6 +31,8 @@ enum Value {
     List(Vec<Value>),
     /// A dictionary with text for keys.
     Dict(Vec<(String, Value)>),
+    /// A function of the archive, by its qualified name.
+    Function(Rc<str>),
     /// The input that is a dictionary; its items become inputs when they are asked for.
     Features,
 }
@@ -46,9 +48,13 @@ pub(super) fn program(archive: &ScriptArchive) -> Followed<Program> {
         program: Program::default(),
         parameters: HashMap::new(),
         constants: HashMap::new(),
+        guards: Vec::new(),
         statements: 0,
         depth: 0,
     };
+    inliner.program.class = archive
+        .class(root)
+        .map(|class| class.rsplit('.').next().unwrap_or_default().to_owned());
     let (entry, function) = inliner.method(root, "forward", None)?;
     let (_, parameters) = function
         .parameters
@@ -81,7 +87,7 @@ fn flatten(name: Option<String>, value: Value, outputs: &mut Vec<Output>) {
                 flatten(Some(key), item, outputs);
             }
         }
-        Value::Plain(Arg::None) | Value::Object(..) | Value::Features => {}
+        Value::Plain(Arg::None) | Value::Object(..) | Value::Function(_) | Value::Features => {}
         Value::Plain(value) => outputs.push(Output { name, value }),
     }
 }
@@ -101,6 +107,8 @@ struct Inliner<'a> {
     /// Values of tensor attributes; an object that stands in two places has one of each.
     parameters: HashMap<(ObjectId, String), ValueId>,
     constants: HashMap<usize, ValueId>,
+    /// Conditions that what is followed now stands under.
+    guards: Vec<(ValueId, bool)>,
     statements: usize,
     depth: usize,
 }
@@ -152,7 +160,14 @@ impl Inliner<'_> {
             };
             frame.locals.insert(parameter.name.clone(), value);
         }
-        for statement in &function.body {
+        let result = self.block(&mut frame, &function.body)?;
+        self.depth -= 1;
+        Ok(result.unwrap_or(Value::Plain(Arg::None)))
+    }
+
+    /// Follows statements in order; the result, when one of them returns.
+    fn block(&mut self, frame: &mut Frame, statements: &[Statement]) -> Followed<Option<Value>> {
+        for statement in statements {
             self.statements += 1;
             if self.statements > MOST_STATEMENTS {
                 return Err(self.refuse(
@@ -161,13 +176,63 @@ impl Inliner<'_> {
                     "the code is longer than any trace's",
                 ));
             }
-            if let Some(result) = self.statement(&mut frame, statement)? {
-                self.depth -= 1;
-                return Ok(result);
+            if let Some(result) = self.statement(frame, statement)? {
+                return Ok(Some(result));
             }
         }
-        self.depth -= 1;
-        Ok(Value::Plain(Arg::None))
+        Ok(None)
+    }
+
+    /// Follows both branches, each under its condition; whatever they leave different is chosen by it. A trace has
+    /// no `if` of its own, but functions it calls may have been scripted, and choose by sizes.
+    fn branches(
+        &mut self,
+        frame: &mut Frame,
+        span: Span,
+        condition: &Expression,
+        bodies: [&[Statement]; 2],
+    ) -> Followed<()> {
+        let condition = match self.argument(frame, condition)? {
+            Arg::Bool(truth) => {
+                let body = bodies[usize::from(!truth)];
+                return match self.block(frame, body)? {
+                    None => Ok(()),
+                    Some(_) => Err(self.refuse(&frame.entry, span, "`return` within `if`")),
+                };
+            }
+            Arg::Value(id) => id,
+            _ => return Err(self.fail(&frame.entry, span, "the condition is no truth value")),
+        };
+        let before = frame.locals.clone();
+        let mut after = Vec::with_capacity(2);
+        for (truth, body) in [true, false].into_iter().zip(bodies) {
+            frame.locals.clone_from(&before);
+            self.guards.push((condition, truth));
+            let returned = self.block(frame, body)?;
+            self.guards.pop();
+            if returned.is_some() {
+                return Err(self.refuse(&frame.entry, span, "`return` within `if`"));
+            }
+            after.push(std::mem::take(&mut frame.locals));
+        }
+        let otherwise = after.pop().unwrap_or_default();
+        let then = after.pop().unwrap_or_default();
+        frame.locals = before;
+        let mut names: Vec<&String> = then.keys().filter(|name| otherwise.contains_key(*name)).collect();
+        names.sort_unstable();
+        for name in names {
+            let chosen = match (then[name].clone(), otherwise[name].clone()) {
+                (Value::Object(a, path), Value::Object(b, _)) if a == b => Value::Object(a, path),
+                (Value::Features, Value::Features) => Value::Features,
+                (Value::Function(a), Value::Function(b)) if a == b => Value::Function(a),
+                (a, b) => match (self.plain(frame, span, a)?, self.plain(frame, span, b)?) {
+                    (a, b) if a == b => continue_with(a),
+                    (a, b) => self.push_one(frame, span, "prim::If", vec![Arg::Value(condition), a, b])?,
+                },
+            };
+            frame.locals.insert(name.clone(), chosen);
+        }
+        Ok(())
     }
 
     /// Follows one statement; the result, when it returns one.
@@ -189,10 +254,13 @@ impl Inliner<'_> {
             StatementKind::Expression(value) => {
                 self.evaluate(frame, value, 1)?;
             }
+            StatementKind::If(condition, then, otherwise) => {
+                self.branches(frame, statement.span, condition, [then, otherwise])?;
+            }
             StatementKind::Refused(keyword) => {
                 let reason = format!(
-                    "`{keyword}` decides while the model runs, which no package can: this module was scripted, not \
-                     traced. Trace the whole model: torch.jit.trace(model, inputs).save(\"model.pt\")"
+                    "`{keyword}` is control flow, which no package can follow: this module was scripted, not traced. \
+                     Trace the whole model: torch.jit.trace(model, inputs).save(\"model.pt\")"
                 );
                 return Err(self.refuse(&frame.entry, statement.span, &reason));
             }
@@ -274,12 +342,30 @@ impl Inliner<'_> {
                 self.push_one(frame, span, &format!("aten::{function}"), sides)?
             }
             ExpressionKind::Call(callee, arguments) => self.call(frame, span, callee, arguments, results)?,
-            ExpressionKind::Conditional => {
-                let reason = "`if … else` (prim::If) decides while the model runs, which no package can: this module \
-                              was scripted, not traced. Trace the whole model with torch.jit.trace";
-                return Err(self.refuse(&frame.entry, span, reason));
+            ExpressionKind::Conditional(parts) => {
+                let [condition, then, otherwise] = &**parts;
+                self.conditional(frame, span, [condition, then, otherwise])?
             }
         })
+    }
+
+    /// `then if condition else otherwise`, each side under its condition.
+    fn conditional(&mut self, frame: &mut Frame, span: Span, parts: [&Expression; 3]) -> Followed<Value> {
+        let [condition, then, otherwise] = parts;
+        let condition = match self.argument(frame, condition)? {
+            Arg::Bool(true) => return self.evaluate(frame, then, 1),
+            Arg::Bool(false) => return self.evaluate(frame, otherwise, 1),
+            Arg::Value(id) => id,
+            _ => return Err(self.fail(&frame.entry, span, "the condition is no truth value")),
+        };
+        let mut args = vec![Arg::Value(condition)];
+        for (truth, side) in [(true, then), (false, otherwise)] {
+            self.guards.push((condition, truth));
+            let side = self.argument(frame, side)?;
+            self.guards.pop();
+            args.push(side);
+        }
+        self.push_one(frame, span, "prim::If", args)
     }
 
     /// `CONSTANTS.c3`, or another name that belongs to no value of the code.
@@ -287,6 +373,9 @@ impl Inliner<'_> {
         let index = path
             .strip_prefix("CONSTANTS.c")
             .and_then(|index| index.parse().ok());
+        if path.starts_with("__torch__.") {
+            return Ok(Value::Function(Rc::from(path)));
+        }
         let Some(index) = index else {
             return Err(self.refuse(
                 &frame.entry,
@@ -422,6 +511,11 @@ impl Inliner<'_> {
             && !frame.locals.contains_key(name)
         {
             return self.built_in(frame, span, name, arguments);
+        }
+        if let ExpressionKind::Name(name) = &callee.kind
+            && let Some(Value::Function(path)) = frame.locals.get(name).cloned()
+        {
+            return self.global_call(frame, span, &path, arguments, results);
         }
         if let Some(path) = dotted(frame, callee) {
             return self.global_call(frame, span, &path, arguments, results);
@@ -582,7 +676,7 @@ impl Inliner<'_> {
                     .map(|element| self.plain(frame, span, element));
                 each.collect::<Result<Vec<_>, _>>().map(Arg::List)
             }
-            Value::Object(..) | Value::Dict(_) | Value::Features => Err(self.refuse(
+            Value::Object(..) | Value::Function(_) | Value::Dict(_) | Value::Features => Err(self.refuse(
                 &frame.entry,
                 span,
                 "modules and dictionaries are no arguments of ATen functions",
@@ -613,6 +707,11 @@ impl Inliner<'_> {
                 span,
                 "the program has more calls than any model needs",
             ));
+        }
+        if !self.guards.is_empty() {
+            self.program
+                .guards
+                .insert(self.program.nodes.len(), self.guards.clone());
         }
         let outputs: Vec<ValueId> = (0..results).map(|_| self.program.value()).collect();
         self.program.nodes.push(Node {
@@ -686,6 +785,14 @@ impl Inliner<'_> {
     /// The code does what a trace does not.
     fn refuse(&self, entry: &str, span: Span, reason: &str) -> SourceError {
         SourceError::unsupported(self.archive.file().path(), place(entry, span), reason)
+    }
+}
+
+/// What both branches leave alike; lists stay lists.
+fn continue_with(arg: Arg) -> Value {
+    match arg {
+        Arg::List(elements) => Value::List(elements.into_iter().map(continue_with).collect()),
+        arg => Value::Plain(arg),
     }
 }
 

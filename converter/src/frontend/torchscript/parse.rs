@@ -10,8 +10,8 @@ const DEEPEST: usize = 200;
 
 /// Statements a trace does not need, by the keyword they start with. Their blocks are skipped, so that a method
 /// nobody calls may have them.
-const REFUSED: [&str; 12] = [
-    "if", "for", "while", "assert", "raise", "with", "try", "del", "break", "continue", "global", "def",
+const REFUSED: [&str; 11] = [
+    "for", "while", "assert", "raise", "with", "try", "del", "break", "continue", "global", "def",
 ];
 
 /// Names that can't stand for a value.
@@ -186,6 +186,9 @@ impl Parser {
                     };
                     self.end_of_line()?;
                     StatementKind::Return(value)
+                } else if word == "if" {
+                    self.position += 1;
+                    self.branches()?
                 } else if word == "pass" {
                     self.position += 1;
                     self.end_of_line()?;
@@ -197,6 +200,31 @@ impl Parser {
             _ => self.assignment()?,
         };
         Ok(Statement { kind, span })
+    }
+
+    /// Everything after `if` or `elif`.
+    fn branches(&mut self) -> Parsed<StatementKind> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return self.fail("the code is nested too deeply");
+        }
+        let condition = self.expression()?;
+        self.expect(":")?;
+        let then = self.block()?;
+        let span = self.span();
+        let otherwise = if self.take_word("elif") {
+            vec![Statement {
+                kind: self.branches()?,
+                span,
+            }]
+        } else if self.take_word("else") {
+            self.expect(":")?;
+            self.block()?
+        } else {
+            Vec::new()
+        };
+        self.depth -= 1;
+        Ok(StatementKind::If(condition, then, otherwise))
     }
 
     /// `x = value`, `x : type = value`, `a, b, = value`, or a bare expression.
@@ -261,14 +289,15 @@ impl Parser {
         }
         let value = self.binary(0)?;
         let value = if self.take_word("if") {
-            self.binary(0)?;
+            let condition = self.binary(0)?;
             if !self.take_word("else") {
                 return self.fail("`else` is expected here");
             }
-            self.expression()?;
+            let otherwise = self.expression()?;
+            let span = value.span;
             Expression {
-                kind: ExpressionKind::Conditional,
-                span: value.span,
+                kind: ExpressionKind::Conditional(Box::new([condition, value, otherwise])),
+                span,
             }
         } else {
             value

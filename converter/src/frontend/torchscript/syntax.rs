@@ -75,7 +75,9 @@ pub(super) enum StatementKind {
     Expression(Expression),
     /// `pass`.
     Pass,
-    /// Something a trace has no use for, by its keyword: `if`, `for`, `while`, `assert`, an attribute assigned.
+    /// `if condition: … else: …`.
+    If(Expression, Vec<Statement>, Vec<Statement>),
+    /// Something no package can do, by its keyword: `for`, `while`, `raise`, an attribute assigned.
     Refused(&'static str),
 }
 
@@ -119,8 +121,8 @@ pub(super) enum ExpressionKind {
     Unary(&'static str, Box<Expression>),
     /// An operator, by the ATen function it stands for: `add`, `floordiv`.
     Binary(&'static str, Box<Expression>, Box<Expression>),
-    /// `a if c else b`.
-    Conditional,
+    /// `a if c else b`: condition, then, otherwise.
+    Conditional(Box<[Expression; 3]>),
 }
 
 /// An argument of a call.

@@ -2,6 +2,7 @@
 //! rounded. Nothing is read until its bytes are asked for.
 
 mod convert;
+mod ints;
 mod read;
 mod scratch;
 mod weight;

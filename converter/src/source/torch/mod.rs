@@ -92,7 +92,7 @@ fn check_byte_order(archive: &Archive, folder: &str) -> Result<(), SourceError> 
 }
 
 /// Formats that share the file name and have an answer of their own.
-fn refuse_other_formats(file: &SourceFile) -> Result<(), SourceError> {
+pub(super) fn refuse_other_formats(file: &SourceFile) -> Result<(), SourceError> {
     let mut start = [0; LEGACY_MAGIC.len()];
     let len = start.len().min(usize::try_from(file.len()).unwrap_or(usize::MAX));
     let start = &mut start[..len];

@@ -87,6 +87,18 @@ impl Archive {
         Ok(Self { file, entries })
     }
 
+    /// Whether a file starts as zip archives do: with an entry's header, or the end of an empty directory.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn starts_like_one(file: &SourceFile) -> Result<bool, SourceError> {
+        if file.len() < 4 {
+            return Ok(false);
+        }
+        let start = file.read_vec(0, 4, 4)?;
+        Ok(matches!(&start[..], b"PK\x03\x04" | b"PK\x05\x06"))
+    }
+
     /// The file.
     pub fn file(&self) -> &Arc<SourceFile> {
         &self.file
