@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod convert;
+mod exports;
 mod harness;
 mod help;
 mod inspect;
