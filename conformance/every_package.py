@@ -6,8 +6,8 @@
 
     .cache/venv-reader/bin/python conformance/every_package.py path/to/corer
 
-Layouts × targets × precisions × heads, and once each: checkpoint formats, the two forms of attention, output dtype, batch
-size, classifier, no token types. A package must load, be what it says it is (apple_reader.py), and have the inputs and outputs
+Layouts × targets × precisions × heads; layouts × heads × ways to take several lengths or batches; and once each: checkpoint
+formats, the two forms of attention, output dtype, batch size, classifier, no token types. A package must load, be what it says it is (apple_reader.py), and have the inputs and outputs
 written down here. Prints what failed; exits 1 if anything did.
 """
 
@@ -65,8 +65,87 @@ def expectation(outputs, target="ios16", dtype="fp16", batch=1, inputs=INPUTS):
     }
 
 
+# Outputs with a row per token, whatever the head.
+PER_TOKEN = {"last_hidden_state", "start_logits", "end_logits"}
+
+
+def at(head, name, shape, batch, length):
+    """An output's shape, known for batch 1 and LENGTH, at another size; None where it is open."""
+    per_token = name in PER_TOKEN or head in ("token-classification", "fill-mask")
+    return [batch, length, *shape[2:]] if per_token else [batch, *shape[1:]]
+
+
+def several(head, target, functions, default):
+    """What apple_reader must find in a package of functions: name -> (batch, length)."""
+    version, opset = TARGETS[target]
+    return {
+        "specification_version": version,
+        "default_function": default,
+        "functions": {
+            function: {
+                "opset": opset,
+                "inputs": {name: {"dtype": "int32", "shape": [batch, length]} for name in INPUTS},
+                "outputs": {
+                    name: {"dtype": "fp16", "shape": at(head, name, shape, batch, length)}
+                    for name, shape in HEADS[head].items()
+                },
+            }
+            for function, (batch, length) in functions.items()
+        },
+    }
+
+
+def flexible(head, target, batch, length, described):
+    """What apple_reader must find in a package whose one function leaves sizes open (None)."""
+    version, opset = TARGETS[target]
+    return {
+        "specification_version": version,
+        "functions": {
+            "main": {
+                "opset": opset,
+                "inputs": {name: {"dtype": "int32", "shape": [batch, length]} for name in INPUTS},
+                "outputs": {
+                    name: {"dtype": "fp16", "shape": at(head, name, shape, batch, length)}
+                    for name, shape in HEADS[head].items()
+                },
+                "description": {"inputs": {name: {"dtype": "int32", **described} for name in INPUTS}},
+            }
+        },
+    }
+
+
+def buckets():
+    """(checkpoint, flags, expectation) for packages of several sizes."""
+    for head, layout in itertools.product(HEADS, LAYOUTS):
+        common = ["--layout", layout]
+        yield head, [*common, "--target", "ios18", "--sequence-length", "16,64,128"], several(
+            head, "ios18", {f"seq{length}": (1, length) for length in (16, 64, 128)}, "seq128"
+        )
+        functions = {f"batch{batch}_seq{length}": (batch, length) for batch in (1, 3) for length in (16, 64)}
+        yield head, [
+            *common, "--target", "ios26", "--sequence-length", "16,64", "--batch-size", "1,3",
+        ], several(head, "ios26", functions, "batch1_seq64")
+        for target in ("ios18", "ios26"):
+            flags = ["--target", target, "--sequence-length", "16,64,128", "--buckets", "enumerated"]
+            shapes = [[1, 128], [1, 16], [1, 64]]
+            yield head, [*common, *flags], flexible(
+                head, target, 1, None, {"shape": shapes[0], "enumerated": shapes}
+            )
+        for target in TARGETS:
+            yield head, [*common, "--target", target, "--sequence-length", "1..128"], flexible(
+                head, target, 1, None, {"shape": [1, 128], "range": [[1, 1], [1, 128]]}
+            )
+            flags = ["--target", target, "--sequence-length", "1..128", "--batch-size", "1..4"]
+            yield head, [*common, *flags], flexible(
+                head, target, None, None, {"shape": [1, 128], "range": [[1, 4], [1, 128]]}
+            )
+        flags = ["--sequence-length", "32", "--batch-size", "2..4"]
+        yield head, [*common, *flags], flexible(head, "ios16", None, 32, {"shape": [2, 32], "range": [[2, 4], [32, 32]]})
+
+
 def plan():
     """(checkpoint, flags, expectation)"""
+    yield from buckets()
     for head, layout, target, precision in itertools.product(HEADS, LAYOUTS, TARGETS, PRECISIONS):
         flags = ["--layout", layout, "--target", target, "--precision", precision]
         yield head, flags, expectation(HEADS[head], target, precision)
@@ -94,16 +173,22 @@ def plan():
 
 
 def exactly(expected, report):
-    """Names of inputs and outputs that were not expected: `unmet` only asks for those that were."""
-    want, have = expected["functions"]["main"], report["functions"]["main"]
-    for side in ("inputs", "outputs"):
-        for extra in sorted(set(have[side]) - set(want[side])):
-            yield f"{side[:-1]} {extra} was not expected"
+    """Functions, inputs and outputs that were not expected: `unmet` only asks for those that were."""
+    for name, have in report["functions"].items():
+        want = expected["functions"].get(name)
+        if want is None:
+            yield f"function {name} was not expected"
+            continue
+        for side in ("inputs", "outputs"):
+            for extra in sorted(set(have[side]) - set(want[side])):
+                yield f"{name}: {side[:-1]} {extra} was not expected"
 
 
 def judge(corer, package, checkpoint, flags, expected):
     """The errors of one combination."""
-    command = [corer, "--quiet", "convert", str(TINY / checkpoint), "-o", str(package), "--sequence-length", str(LENGTH), *flags]
+    if "--sequence-length" not in flags:
+        flags = ["--sequence-length", str(LENGTH), *flags]
+    command = [corer, "--quiet", "convert", str(TINY / checkpoint), "-o", str(package), *flags]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         return [f"corer convert exited {done.returncode}: {done.stderr.strip()}"]

@@ -133,27 +133,51 @@ impl<'a> Emit<'a> {
         Ok(self.weight(&name, tensor))
     }
 
-    /// Reshapes. One symbol is written as −1, what is left; of several, those that stay where they are as 0, the
-    /// size that stands there, which MIL knows between shapes of one rank.
+    /// Reshapes. A size that is open is written as −1, what is left, so there can be one. MIL would let others stay
+    /// where they are as 0, but Apple's reader takes those for sizes as soon as any is open.
     pub(super) fn reshape(&mut self, name: &str, x: &Var, shape: &[Dim]) -> Result<Var, ConvertError> {
-        let mut open = shape.iter().filter(|dim| dim.known().is_none()).count();
-        let from = &x.tensor().shape;
-        let mut sizes: Vec<i32> = Vec::with_capacity(shape.len());
-        for (axis, dim) in shape.iter().enumerate() {
-            sizes.push(match dim.known() {
-                Some(size) => i32::try_from(size).unwrap_or(i32::MAX),
-                None if open > 1 && from.len() == shape.len() && from[axis] == *dim => {
-                    open -= 1;
-                    0
-                }
-                None => -1,
-            });
-        }
+        let size = |dim: &Dim| match dim.known() {
+            Some(size) => i32::try_from(size).unwrap_or(i32::MAX),
+            None => -1,
+        };
+        let sizes: Vec<i32> = shape.iter().map(size).collect();
         self.op(
             "reshape",
             name,
             vec![("x", x.into()), ("shape", Value::i32s(&sizes).into())],
         )
+    }
+
+    /// Cuts one axis into equal parts and joins them along another, of size 1 until then: what a reshape and a
+    /// transpose do to heads, whatever sizes are open.
+    pub(super) fn move_heads(
+        &mut self,
+        name: &str,
+        x: &Var,
+        heads: u64,
+        (from, to): (i32, i32),
+    ) -> Result<Var, ConvertError> {
+        let parts = self.cut(&format!("{name}_head"), x, heads, from)?;
+        self.concat(name, parts, to)
+    }
+
+    /// Cuts one axis into equal parts.
+    pub(super) fn cut(
+        &mut self,
+        name: &str,
+        x: &Var,
+        parts: u64,
+        axis: i32,
+    ) -> Result<Vec<Var>, ConvertError> {
+        let inputs = vec![
+            ("x", Input::from(x)),
+            (
+                "num_splits",
+                Value::i32(i32::try_from(parts).unwrap_or(i32::MAX)).into(),
+            ),
+            ("axis", Value::i32(axis).into()),
+        ];
+        Ok(self.builder.ops("split", name, inputs)?)
     }
 
     /// Inserts dimensions of size 1.
@@ -220,8 +244,9 @@ impl<'a> Emit<'a> {
         stop[axis] = at(end);
         whole[axis] = false;
         let mut begin_whole = whole.clone();
-        // A cut from the very start is told as such: begin 0 is safe on every axis (rules L5, N5).
-        begin_whole[axis] = start == 0;
+        // A cut from the very start is told as such: begin 0 is safe on every axis (rules L5, N5). Of an axis that
+        // is not known Apple's reader can tell the length by numbers only.
+        begin_whole[axis] = start == 0 && x.tensor().shape[axis].known().is_some();
         let inputs = vec![
             ("x", x.into()),
             ("begin", Value::i32s(&begin).into()),

@@ -120,11 +120,7 @@ impl Standard<'_> {
             (node.inputs[2], "value"),
         ] {
             let x = self.var(node, id)?;
-            let viewed = self.split_heads(&format!("{scope}_{name}_heads"), &x, heads, width)?;
-            parts.push(
-                self.emit
-                    .transpose(&format!("{scope}_{name}_transposed"), &viewed, &[0, 2, 1, 3])?,
-            );
+            parts.push(self.split_heads(&format!("{scope}_{name}"), &x, heads, width)?);
         }
         let mut terms = Vec::with_capacity(node.inputs.len() - 3);
         for term in &node.inputs[3..] {
@@ -148,36 +144,39 @@ impl Standard<'_> {
         } else {
             self.decomposed(node, scale, &parts, &terms)?
         };
-        let context = self
-            .emit
-            .transpose(&format!("{scope}_merged"), &context, &[0, 2, 1, 3])?;
-        self.merge_heads(scope, &context, channels)
+        self.merge_heads(scope, &context, heads, channels)
     }
 
-    /// (B, S, C) as (B, S, heads, width). Two open sizes can only stay where they are between shapes of one rank.
+    /// (B, S, C) as (B, heads, S, width).
     fn split_heads(&mut self, name: &str, x: &Var, heads: u64, width: u64) -> Result<Var, ConvertError> {
-        let [batch, tokens, _] = x.tensor().shape[..] else {
-            return self.emit.reshape(name, x, &[]);
-        };
-        let shape = [batch, tokens, Dim::Known(heads), Dim::Known(width)];
-        if batch.known().or(tokens.known()).is_some() {
-            return self.emit.reshape(name, x, &shape);
+        if let [batch, tokens, _] = x.tensor().shape[..]
+            && batch.known().or(tokens.known()).is_some()
+        {
+            let shape = [batch, tokens, Dim::Known(heads), Dim::Known(width)];
+            let viewed = self.emit.reshape(&format!("{name}_heads"), x, &shape)?;
+            return self
+                .emit
+                .transpose(&format!("{name}_transposed"), &viewed, &[0, 2, 1, 3]);
         }
-        let deep = self.emit.expand(&format!("{name}_rank4"), x, &[2])?;
-        self.emit.reshape(name, &deep, &shape)
+        let deep = self.emit.expand(&format!("{name}_rank4"), x, &[1])?;
+        self.emit
+            .move_heads(&format!("{name}_heads"), &deep, heads, (3, 1))
     }
 
-    /// (B, S, heads, width) as (B, S, C), likewise.
-    fn merge_heads(&mut self, name: &str, x: &Var, channels: u64) -> Result<Var, ConvertError> {
-        let [batch, tokens, ..] = x.tensor().shape[..] else {
-            return self.emit.reshape(name, x, &[]);
-        };
-        if batch.known().or(tokens.known()).is_some() {
-            return self.emit.reshape(name, x, &[batch, tokens, Dim::Known(channels)]);
+    /// (B, heads, S, width) as (B, S, C).
+    fn merge_heads(&mut self, name: &str, x: &Var, heads: u64, channels: u64) -> Result<Var, ConvertError> {
+        if let [batch, _, tokens, _] = x.tensor().shape[..]
+            && batch.known().or(tokens.known()).is_some()
+        {
+            let turned = self.emit.transpose(&format!("{name}_merged"), x, &[0, 2, 1, 3])?;
+            return self
+                .emit
+                .reshape(name, &turned, &[batch, tokens, Dim::Known(channels)]);
         }
-        let shape = [batch, tokens, Dim::Known(1), Dim::Known(channels)];
-        let deep = self.emit.reshape(&format!("{name}_rank4"), x, &shape)?;
-        self.emit.squeeze(name, &deep, &[2])
+        let joined = self
+            .emit
+            .move_heads(&format!("{name}_merged"), x, heads, (1, 3))?;
+        self.emit.squeeze(name, &joined, &[1])
     }
 
     /// Softmax((Q·scale)·Kᵀ + terms)·V; the scale before the product, where fp16 is still wide (rule N11).
@@ -239,7 +238,8 @@ impl Standard<'_> {
         let turned = self
             .emit
             .rotary(&format!("{scope}_turned"), &viewed, 3, &tables.0, &tables.1)?;
-        self.merge_heads(scope, &turned, heads * width)
+        let merged = [sides.batch, Dim::Known(tokens), Dim::Known(heads * width)];
+        self.emit.reshape(scope, &turned, &merged)
     }
 
     /// Scores against relative positions, (B, heads, queries, keys).

@@ -6,6 +6,9 @@
 //! axis instead would pass through the fixed-point path of rule N5. Ordering is free: rows of the projections
 //! that make the channels, columns of the one that takes the result.
 //!
+//! An open batch leaves attention as it is, to be written with `matmul`: MIL's `einsum` wants to see that both of its
+//! sides have one batch, and Apple's reader gives each input's a symbol of its own.
+//!
 //! Functions that share weights have to agree on their order. Short ones packed and long ones split would not, so
 //! their long ones are *split interleaved*: ordered as packed, viewed as (B, d, heads, S) and cut on H, for three
 //! more views per layer and none of the weights twice.
@@ -62,6 +65,13 @@ fn run(graph: &mut Graph, choose: fn(u64) -> AttentionLayout) -> Result<usize, P
             continue;
         };
         let (inputs, output) = (node.inputs.clone(), node.output);
+        if graph
+            .shape(output)
+            .first()
+            .is_none_or(|batch| batch.known().is_none())
+        {
+            continue;
+        }
         let tokens = |id: ValueId| {
             graph
                 .shape(id)

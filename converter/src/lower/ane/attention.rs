@@ -30,6 +30,12 @@ impl Sizes {
         [self.batch, Dim::Known(self.width), Dim::Known(self.heads), tokens]
     }
 
+    /// All channels: (B, C, 1, S).
+    fn merged(self, tokens: Dim) -> [Dim; 4] {
+        let channels = Dim::Known(self.heads * self.width);
+        [self.batch, channels, Dim::Known(1), tokens]
+    }
+
     /// Channels head-major: (B, heads, d, S).
     fn head_major(self, tokens: Dim) -> [Dim; 4] {
         [self.batch, Dim::Known(self.heads), Dim::Known(self.width), tokens]
@@ -144,17 +150,24 @@ impl Ane<'_> {
         self.emit.op("einsum", name, inputs)
     }
 
-    /// Cuts one axis into equal parts.
-    fn cut(&mut self, name: &str, x: &Var, parts: u64, axis: i32) -> Result<Vec<Var>, ConvertError> {
-        let inputs = vec![
-            ("x", Input::from(x)),
-            (
-                "num_splits",
-                Value::i32(i32::try_from(parts).unwrap_or(i32::MAX)).into(),
-            ),
-            ("axis", Value::i32(axis).into()),
-        ];
-        Ok(self.emit.builder.ops("split", name, inputs)?)
+    /// Head-major (B, C, 1, S) as (B, heads, d, S).
+    fn by_head(&mut self, name: &str, x: &Var, s: Sizes, tokens: Dim) -> Result<Var, ConvertError> {
+        if s.batch.known().or(tokens.known()).is_some() {
+            return self.emit.reshape(name, x, &s.head_major(tokens));
+        }
+        let turned = self.emit.transpose(&format!("{name}_turned"), x, &[0, 2, 1, 3])?;
+        self.emit.move_heads(name, &turned, s.heads, (2, 1))
+    }
+
+    /// And back.
+    fn joined_heads(&mut self, name: &str, x: &Var, s: Sizes, tokens: Dim) -> Result<Var, ConvertError> {
+        if s.batch.known().or(tokens.known()).is_some() {
+            return self.emit.reshape(name, x, &s.merged(tokens));
+        }
+        let joined = self
+            .emit
+            .move_heads(&format!("{name}_joined"), x, s.heads, (1, 2))?;
+        self.emit.transpose(name, &joined, &[0, 2, 1, 3])
     }
 }
 
@@ -203,8 +216,8 @@ impl Form {
     fn split(ane: &mut Ane<'_>, node: &Node, s: Sizes, k: &Var, v: &Var) -> Result<Self, ConvertError> {
         let scope = &node.scope;
         let key = Self::key(ane, node, s, k)?;
-        let keys = ane.cut(&format!("{scope}_key_head"), &key, s.heads, 2)?;
-        let values = ane.cut(&format!("{scope}_value_head"), v, s.heads, 1)?;
+        let keys = ane.emit.cut(&format!("{scope}_key_head"), &key, s.heads, 2)?;
+        let values = ane.emit.cut(&format!("{scope}_value_head"), v, s.heads, 1)?;
         Ok(Self::Split {
             keys,
             values,
@@ -223,8 +236,8 @@ impl Form {
             return Err(fail(node, "is not packed"));
         };
         let scope = &node.scope;
-        let keys = ane.cut(&format!("{scope}_key_head"), &key, s.heads, 2)?;
-        let values = ane.cut(&format!("{scope}_value_head"), &value, s.heads, 2)?;
+        let keys = ane.emit.cut(&format!("{scope}_key_head"), &key, s.heads, 2)?;
+        let values = ane.emit.cut(&format!("{scope}_value_head"), &value, s.heads, 2)?;
         Ok(Self::Split {
             keys,
             values,
@@ -233,13 +246,8 @@ impl Form {
     }
 
     fn batched(ane: &mut Ane<'_>, node: &Node, s: Sizes, k: &Var, v: &Var) -> Result<Self, ConvertError> {
-        let shape = s.head_major(s.keys);
-        let key = ane
-            .emit
-            .reshape(&format!("{}_key_heads", node.scope), k, &shape)?;
-        let value = ane
-            .emit
-            .reshape(&format!("{}_value_heads", node.scope), v, &shape)?;
+        let key = ane.by_head(&format!("{}_key_heads", node.scope), k, s, s.keys)?;
+        let value = ane.by_head(&format!("{}_value_heads", node.scope), v, s, s.keys)?;
         Ok(Self::Batched { key, value })
     }
 
@@ -267,9 +275,9 @@ impl Form {
                 let cut = format!("{scope}_query_head");
                 let queries = if *interleaved {
                     let query = ane.emit.reshape(&name, q, &s.interleaved(s.queries))?;
-                    ane.cut(&cut, &query, s.heads, 2)?
+                    ane.emit.cut(&cut, &query, s.heads, 2)?
                 } else {
-                    ane.cut(&cut, q, s.heads, 1)?
+                    ane.emit.cut(&cut, q, s.heads, 1)?
                 };
                 let mut scores = Vec::with_capacity(keys.len());
                 for (key, query) in keys.iter().zip(&queries) {
@@ -278,7 +286,7 @@ impl Form {
                 ane.emit.concat(&format!("{scope}_scores"), scores, 2)
             }
             Self::Batched { key, .. } => {
-                let query = ane.emit.reshape(&name, q, &s.head_major(s.queries))?;
+                let query = ane.by_head(&name, q, s, s.queries)?;
                 ane.emit
                     .matmul(&format!("{scope}_scores"), (key, true), (&query, false))
             }
@@ -288,7 +296,7 @@ impl Form {
     fn context(&self, ane: &mut Ane<'_>, node: &Node, s: Sizes, p: &Var) -> Result<Var, ConvertError> {
         let scope = &node.scope;
         let name = format!("{scope}_context");
-        let merged = [s.batch, Dim::Known(s.heads * s.width), Dim::Known(1), s.queries];
+        let merged = s.merged(s.queries);
         match self {
             Self::Packed { value, .. } => {
                 let context = ane.einsum(&name, value, p)?;
@@ -297,7 +305,9 @@ impl Form {
             Self::Split {
                 values, interleaved, ..
             } => {
-                let parts = ane.cut(&format!("{scope}_head_probabilities"), p, s.heads, 2)?;
+                let parts = ane
+                    .emit
+                    .cut(&format!("{scope}_head_probabilities"), p, s.heads, 2)?;
                 let mut contexts = Vec::with_capacity(values.len());
                 for (value, part) in values.iter().zip(&parts) {
                     contexts.push(ane.einsum(&format!("{scope}_head_context"), value, part)?);
@@ -310,7 +320,7 @@ impl Form {
             }
             Self::Batched { value, .. } => {
                 let context = ane.emit.matmul(&name, (value, false), (p, false))?;
-                ane.emit.reshape(scope, &context, &merged)
+                ane.joined_heads(scope, &context, s, s.queries)
             }
         }
     }
