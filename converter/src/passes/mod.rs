@@ -12,9 +12,14 @@ mod fold_constant_lookups;
 mod indicator;
 mod left_plain;
 mod lift_attention;
+mod lift_gelu;
+mod lift_layer_norm;
 mod lift_padding_mask;
+mod lift_pooling;
+mod lift_position_ids;
 mod projection;
 mod sink_expands;
+mod split_projections;
 
 use crate::error::ConvertError;
 use crate::graph::{Graph, GraphError};
@@ -69,6 +74,11 @@ pub fn run(
         ("sink-expands", sink_expands::run),
         ("lift-padding-mask", lift_padding_mask::run),
         ("fill-to-add", fill_to_add::run),
+        ("lift-position-ids", lift_position_ids::run),
+        ("lift-layer-norm", lift_layer_norm::run),
+        ("lift-gelu", lift_gelu::run),
+        ("lift-pooling", lift_pooling::run),
+        ("split-projections", split_projections::run),
         ("lift-attention", lift_attention::run),
     ];
     if layout == Layout::Ane {
