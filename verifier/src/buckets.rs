@@ -1,7 +1,8 @@
 //! The sizes a package takes, each judged on its own.
 //!
 //! A function of fixed shape is one bucket, one with enumerated shapes as many as it enumerates. A range is judged
-//! where faults show: at both ends, at its default, and at one size in between.
+//! where faults show: at both ends, at its default, and at one size in between; or, where the reference has answers
+//! for one length only, at that.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +28,13 @@ pub(crate) struct Bucket {
 /// Rows and positions.
 type Size = (u64, u64);
 
-/// Every bucket of the functions to judge: of the one asked for, else of all that the package describes.
-pub(crate) fn buckets(package: &Package, asked: Option<&str>) -> Result<Vec<Bucket>, VerifyError> {
+/// Every bucket of the functions to judge: of the one asked for, else of all that the package describes. Ranges are
+/// judged at `length`, if one is given.
+pub(crate) fn buckets(
+    package: &Package,
+    asked: Option<&str>,
+    length: Option<u64>,
+) -> Result<Vec<Bucket>, VerifyError> {
     let description = &package.model.description;
     let described: Vec<&str> = description
         .functions
@@ -60,7 +66,7 @@ pub(crate) fn buckets(package: &Package, asked: Option<&str>) -> Result<Vec<Buck
             Some(own) => &own.inputs,
             None => &description.inputs,
         };
-        let sizes = sizes(function, features).map_err(|reason| fail(package, reason))?;
+        let sizes = sizes(function, features, length).map_err(|reason| fail(package, reason))?;
         let alone = sizes.all.len() == 1;
         for size in sizes.all {
             let (batch, length) = size;
@@ -148,7 +154,7 @@ impl Accepts<'_> {
     }
 
     /// Sizes to judge, as far as this input alone can say.
-    fn sizes(&self) -> Vec<Size> {
+    fn sizes(&self, wanted: Option<u64>) -> Vec<Size> {
         match self.flexibility {
             Flexibility::Fixed => vec![self.default],
             Flexibility::Enumerated(shapes) => shapes
@@ -170,6 +176,11 @@ impl Accepts<'_> {
                 };
                 let [shortest, longest] = ends(lengths, length);
                 let [few, many] = ends(batches, batch);
+                if let Some(wanted) = wanted.filter(|wanted| (shortest..=longest).contains(wanted)) {
+                    return BTreeSet::from([(few, wanted), (many, wanted)])
+                        .into_iter()
+                        .collect();
+                }
                 // In ratio half way, and odd where it can be: not every fault shows at powers of two.
                 let middle = (shortest.saturating_mul(longest).isqrt() | 1).clamp(shortest, longest);
                 let mut sizes = BTreeSet::from([(many, length), (batch, length)]);
@@ -180,7 +191,7 @@ impl Accepts<'_> {
     }
 }
 
-fn sizes(function: &Function, features: &[Feature]) -> Result<Sizes, String> {
+fn sizes(function: &Function, features: &[Feature], wanted: Option<u64>) -> Result<Sizes, String> {
     let mut inputs = Vec::with_capacity(function.inputs.len());
     for input in &function.inputs {
         let Some([batch, length]) = input.ty.as_tensor().map(|tensor| &tensor.shape[..]) else {
@@ -224,7 +235,7 @@ fn sizes(function: &Function, features: &[Feature]) -> Result<Sizes, String> {
         return Err("has no input; expected at least input_ids".into());
     };
     let default = leader.default;
-    let mut all = leader.sizes();
+    let mut all = leader.sizes(wanted);
     all.retain(|size| inputs.iter().all(|input| input.takes(*size)));
     if all.is_empty() {
         let shown: Vec<_> = function
@@ -251,6 +262,10 @@ mod tests {
 
     /// Buckets of a function whose inputs are flexible in the ways given, all with default 1 x 64.
     fn judged(inputs: &[Flexibility]) -> Result<Vec<Size>, String> {
+        judged_at(inputs, None)
+    }
+
+    fn judged_at(inputs: &[Flexibility], length: Option<u64>) -> Result<Vec<Size>, String> {
         let mut builder = FunctionBuilder::new(Opset::CoreMl8);
         let mut features = Vec::new();
         for (index, flexibility) in inputs.iter().enumerate() {
@@ -275,7 +290,7 @@ mod tests {
             }
             features.push(feature);
         }
-        let sizes = sizes(&builder.finish(&[]), &features)?;
+        let sizes = sizes(&builder.finish(&[]), &features, length)?;
         assert_eq!(sizes.default, (1, 64));
         Ok(sizes.all)
     }
@@ -307,6 +322,13 @@ mod tests {
         );
         assert_eq!(
             judged(&[range((1, Some(4)), (32, Some(64)))]),
+            Ok(vec![(1, 32), (1, 45), (1, 64), (4, 64)])
+        );
+        // A recording decides, if it can.
+        let ranges = [range((1, Some(4)), (32, Some(64)))];
+        assert_eq!(judged_at(&ranges, Some(48)), Ok(vec![(1, 48), (4, 48)]));
+        assert_eq!(
+            judged_at(&ranges, Some(16)),
             Ok(vec![(1, 32), (1, 45), (1, 64), (4, 64)])
         );
         // Without an upper end the default is the largest that is known to be meant.

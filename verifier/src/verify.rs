@@ -100,11 +100,11 @@ impl VerifyRequest {
 pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<VerifyReport, VerifyError> {
     progress.start("reading the package", 0);
     let package = Package::open(&request.package)?;
-    let buckets = buckets(&package, request.function.as_deref())?;
     progress.finish();
     progress.start("reading the reference", 0);
     let mut source = Source::open(request)?;
     progress.finish();
+    let buckets = buckets(&package, request.function.as_deref(), source.length())?;
     let (mut judged, mut not_judged) = (Vec::new(), Vec::new());
     let mut subject: Option<Subject> = None;
     let mut engine = String::new();
@@ -228,6 +228,14 @@ impl Source {
         match self {
             Self::Checkpoint { reference, .. } => &**reference,
             Self::Recording(reference) => &**reference,
+        }
+    }
+
+    /// The only length it has answers for.
+    fn length(&self) -> Option<u64> {
+        match self {
+            Self::Checkpoint { .. } => None,
+            Self::Recording(recording) => u64::try_from(recording.inputs().length).ok(),
         }
     }
 

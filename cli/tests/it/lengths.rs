@@ -152,31 +152,36 @@ fn every_bucket_of_every_form_computes_what_the_checkpoint_does() {
 }
 
 #[test]
-fn recorded_outputs_judge_the_bucket_of_their_length() {
-    for flags in [
-        &["--sequence-length", "32,64,128", "--target", "ios18"][..],
-        &[
-            "--sequence-length",
-            "32,64,128",
-            "--target",
-            "ios18",
-            "--buckets",
-            "enumerated",
-        ],
-    ] {
-        for layout in ["ane", "standard"] {
-            let scratch = Scratch::new();
-            let source = fixture("feature-extraction");
-            let convert = ["convert", &source, "-o", "Out.mlpackage", "--layout", layout];
-            let output = scratch.output(&[&convert[..], flags].concat());
-            assert_eq!(output.status.code(), Some(0));
-            let recording = format!("{source}/expected.safetensors");
-            let golden = ["verify", "Out.mlpackage", "--golden", &recording, "--json"];
-            let (code, report) = json(&scratch, &golden);
-            assert_eq!(code, Some(0), "{report:#}");
-            assert_eq!(passed(&report).len(), 1);
-            assert_eq!(report["buckets"][0]["length"], 64);
-            assert_eq!(report["not_judged"].as_array().map(Vec::len), Some(2));
+fn every_bucket_computes_what_pytorch_recorded_at_its_length() {
+    let forms: [(&[&str], usize); 3] = [
+        (&["--sequence-length", "16,64,128"], 2),
+        (&["--sequence-length", "16,64,128", "--buckets", "enumerated"], 2),
+        // A range takes any length, so that no other is left to judge.
+        (&["--sequence-length", "1..128"], 0),
+    ];
+    for head in ["feature-extraction", "sentence-mean"] {
+        for (layout, precision) in [("ane", "fp16"), ("ane", "fp32"), ("standard", "fp32")] {
+            for (flags, others) in forms {
+                let scratch = Scratch::new();
+                let source = fixture(head);
+                let convert = ["convert", &source, "-o", "Out.mlpackage", "--target", "ios18"];
+                let form = ["--layout", layout, "--precision", precision];
+                let output = scratch.output(&[&convert[..], &form, flags].concat());
+                assert_eq!(output.status.code(), Some(0));
+                for (recording, length) in [("expected-16", 16), ("expected", 64), ("expected-128", 128)] {
+                    let recording = format!("{source}/{recording}.safetensors");
+                    let golden = ["verify", "Out.mlpackage", "--golden", &recording, "--json"];
+                    let limits = match precision {
+                        "fp32" => ["--max-abs", "1e-5"],
+                        _ => ["--min-psnr", "70"],
+                    };
+                    let (code, report) = json(&scratch, &[&golden[..], &limits].concat());
+                    assert_eq!(code, Some(0), "{head} {layout} {flags:?}: {report:#}");
+                    assert_eq!(passed(&report).len(), 1);
+                    assert_eq!(report["buckets"][0]["length"], length);
+                    assert_eq!(report["not_judged"].as_array().map(Vec::len), Some(others));
+                }
+            }
         }
     }
 }

@@ -114,16 +114,16 @@ fn enumerated_sizes_are_judged_one_by_one() {
 }
 
 #[test]
-fn a_range_is_judged_within_its_ends() {
+fn a_range_is_judged_at_the_length_of_a_recording() {
     let bench = Bench::new();
-    let range = Flexibility::Range(vec![(1, Some(2)), (1, Some(LENGTH as u64))]);
+    for most in [LENGTH as u64, 8] {
+        let range = Flexibility::Range(vec![(1, Some(2)), (1, Some(most))]);
+        let package = bench.flexible(&Toy::PLAIN, &range);
+        let report = verify(&request(&bench, package), &NoProgress).unwrap();
+        assert_eq!(verdicts(&report), [("1 x 4", true, true), ("2 x 4", true, false)]);
+        assert!(report.not_judged.is_empty(), "{report}");
+    }
+    let range = Flexibility::Range(vec![(1, Some(1)), (1, Some(3))]);
     let package = bench.flexible(&Toy::PLAIN, &range);
-    let report = verify(&request(&bench, package), &NoProgress).unwrap();
-    assert_eq!(verdicts(&report), [("1 x 4", true, true), ("2 x 4", true, false)]);
-    let skipped: Vec<&str> = report
-        .not_judged
-        .iter()
-        .map(|bucket| bucket.name.as_str())
-        .collect();
-    assert_eq!(skipped, ["1 x 1", "1 x 3"]);
+    assert!(verify(&request(&bench, package), &NoProgress).is_err());
 }
