@@ -1,23 +1,28 @@
-//! Sentence vectors: the masked mean of the tokens, and division by the Euclidean norm.
+//! Sentence vectors: sums over unmasked tokens by their number, and largest values of them, pool (B, S, C) to (B, C);
+//! division by the Euclidean norm.
+//!
+//! `(x · m).sum(1) / m.sum(1).clamp(min=1e-9)` with m the mask on (B, S, 1), under a root for the square root of the
+//! number; `x.masked_fill(m == 0, −1e9).max(1)`.
+
+use corer_mil::Dim;
 
 use super::PassError;
 use super::indicator::{Indicator, indicator};
-use crate::graph::{Graph, Op, PoolKind, Reduction, ValueId};
+use super::lift_padding_mask::NEVER;
+use crate::graph::{Graph, Node, Op, PoolKind, Reduction, Unary, ValueId};
 
 /// Floors that only keep a division from being by zero are below this.
 const LARGEST_FLOOR: f64 = 1e-3;
 
-/// Replaces the division each ends with.
+/// Replaces the last step of each pattern.
 pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
     let mut rewrites = 0;
     for index in 0..graph.nodes.len() {
-        if graph.nodes[index].op != Op::Div {
-            continue;
-        }
-        if let Some((x, mask)) = masked_mean(graph, index) {
-            graph.replace(index, Op::Pool(PoolKind::Mean), vec![x, mask])?;
+        let node = &graph.nodes[index];
+        if let Some((kind, x, mask)) = mean(graph, node).or_else(|| max(graph, node)) {
+            graph.replace(index, Op::Pool(kind), vec![x, mask])?;
             rewrites += 1;
-        } else if let Some((x, epsilon)) = normalised(graph, index) {
+        } else if let Some((x, epsilon)) = normalised(graph, node) {
             graph.replace(index, Op::Normalize { epsilon }, vec![x])?;
             rewrites += 1;
         }
@@ -25,16 +30,100 @@ pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
     Ok(rewrites)
 }
 
-/// A sum over tokens, dropped or kept with size 1, and what it is of.
-fn token_sum(graph: &Graph, value: ValueId) -> Option<ValueId> {
-    let node = graph.producer(value)?;
+fn mean(graph: &Graph, node: &Node) -> Option<(PoolKind, ValueId, ValueId)> {
+    if node.op != Op::Div {
+        return None;
+    }
+    let sum = over_tokens(graph, node.inputs[0], Reduction::Sum)?;
+    let product = graph.producer(sum).filter(|product| product.op == Op::Mul)?;
+    let (x, mask) = [(0, 1), (1, 0)].into_iter().find_map(|(x, mask)| {
+        let mask = token_mask(graph, product.inputs[mask], product.inputs[x])?;
+        Some((product.inputs[x], mask))
+    })?;
+    // One number a row, whatever it was counted from.
+    let ([_, Dim::Known(1)], [_, _]) = (graph.shape(node.inputs[1]), graph.shape(node.output)) else {
+        return None;
+    };
+    let (kind, counted) = number(graph, node.inputs[1])?;
+    (counted == mask).then_some((kind, x, mask))
+}
+
+fn max(graph: &Graph, node: &Node) -> Option<(PoolKind, ValueId, ValueId)> {
+    let filled = over_tokens(graph, node.output, Reduction::Max)?;
+    let filled = graph.producer(filled)?;
+    let hidden = matches!(filled.op, Op::MaskedFill(value) if value <= NEVER);
+    let (x, padding) = (*filled.inputs.first()?, *filled.inputs.get(1)?);
+    match (hidden, indicator(graph, padding)?) {
+        (true, Indicator { mask, tokens: false }) if beside(graph, padding, x, mask) => {
+            Some((PoolKind::Max, x, mask))
+        }
+        _ => None,
+    }
+}
+
+/// What is reduced over the tokens of (B, S, C).
+fn over_tokens(graph: &Graph, id: ValueId, wanted: Reduction) -> Option<ValueId> {
+    let node = graph.producer(id)?;
+    let source = *node.inputs.first()?;
     match &node.op {
         Op::Reduce {
-            kind: Reduction::Sum,
+            kind,
             dims,
             keep: false,
-        } if dims[..] == [1] => Some(node.inputs[0]),
+        } if *kind == wanted && matches!(dims[..], [1 | -2]) && graph.shape(source).len() == 3 => {
+            Some(source)
+        }
         _ => None,
+    }
+}
+
+/// The mask a factor on x is.
+fn token_mask(graph: &Graph, factor: ValueId, x: ValueId) -> Option<ValueId> {
+    match indicator(graph, factor)? {
+        Indicator { mask, tokens: true } if beside(graph, factor, x, mask) => Some(mask),
+        _ => None,
+    }
+}
+
+/// Whether a value spelled from the mask has the shape (B, S, 1) beside x of (B, S, C).
+fn beside(graph: &Graph, value: ValueId, x: ValueId, mask: ValueId) -> bool {
+    match (graph.shape(value), graph.shape(x), graph.shape(mask)) {
+        ([batch, tokens, Dim::Known(1)], [x_batch, x_tokens, _], [mask_batch, mask_tokens]) => {
+            (batch, tokens) == (x_batch, x_tokens) && (batch, tokens) == (mask_batch, mask_tokens)
+        }
+        _ => false,
+    }
+}
+
+/// The number of tokens, (B, 1), at least some small number: what sums are divided by, and the mask counted.
+fn number(graph: &Graph, mut id: ValueId) -> Option<(PoolKind, ValueId)> {
+    let mut kind = PoolKind::Mean;
+    loop {
+        let node = graph.producer(id)?;
+        let source = *node.inputs.first()?;
+        match &node.op {
+            Op::Unary(Unary::Sqrt) if kind == PoolKind::Mean => kind = PoolKind::MeanSqrtLength,
+            // Numbers are whole, so a floor of up to one only keeps from dividing by zero.
+            Op::Clamp { min, max } if *min <= 1.0 && *max == f64::INFINITY => {}
+            Op::AddScalar(small) if (0.0..=1e-6).contains(small) => {}
+            Op::Unsqueeze(_) | Op::ToFloat => {}
+            Op::Reduce {
+                kind: Reduction::Sum,
+                dims,
+                ..
+            } => {
+                let Indicator { mask, tokens: true } = indicator(graph, source)? else {
+                    return None;
+                };
+                let tokens_only = matches!(
+                    (graph.shape(source), &dims[..]),
+                    ([_, _, Dim::Known(1)], [1 | -2]) | ([_, _], [1 | -1])
+                );
+                return tokens_only.then_some((kind, mask));
+            }
+            _ => return None,
+        }
+        id = source;
     }
 }
 
@@ -52,58 +141,11 @@ fn under_floor(graph: &Graph, value: ValueId) -> (ValueId, f64) {
     }
 }
 
-/// The mask of ones for tokens that a (B, S) or (B, S, 1) value is.
-fn token_mask(graph: &Graph, value: ValueId) -> Option<ValueId> {
-    match indicator(graph, value) {
-        Some(Indicator { mask, tokens: true }) => Some(mask),
-        _ => None,
-    }
-}
-
-/// Σ x · mask / Σ mask.
-fn masked_mean(graph: &Graph, index: usize) -> Option<(ValueId, ValueId)> {
-    let node = &graph.nodes[index];
-    let product = graph.producer(token_sum(graph, node.inputs[0])?)?;
-    let (Op::Mul, [a, b]) = (&product.op, &product.inputs[..]) else {
-        return None;
-    };
-    let (x, factor) = match (token_mask(graph, *a), token_mask(graph, *b)) {
-        (None, Some(_)) => (*a, *b),
-        (Some(_), None) => (*b, *a),
-        _ => return None,
-    };
-    let mask = token_mask(graph, factor)?;
-    let ([batch, tokens, _], [mask_batch, mask_tokens], [_, _, one]) =
-        (graph.shape(x), graph.shape(mask), graph.shape(factor))
-    else {
-        return None;
-    };
-    let one = *one == corer_mil::Dim::Known(1);
-    if (batch, tokens) != (mask_batch, mask_tokens) || !one {
-        return None;
-    }
-    let (count, _) = under_floor(graph, node.inputs[1]);
-    let counted = match graph.producer(count) {
-        // Σ over tokens of (B, S, 1), or of (B, S) with the sum kept.
-        Some(sum) => match &sum.op {
-            Op::Reduce {
-                kind: Reduction::Sum,
-                dims,
-                ..
-            } if dims[..] == [1] || (dims[..] == [-1] && graph.shape(sum.inputs[0]).len() == 2) => {
-                sum.inputs[0]
-            }
-            _ => return None,
-        },
-        None => return None,
-    };
-    let broadcasts = graph.shape(count).len() == 2 && graph.shape(count)[1] == corer_mil::Dim::Known(1);
-    (token_mask(graph, counted) == Some(mask) && broadcasts).then_some((x, mask))
-}
-
 /// x / max(‖x‖, ε) over the channels of (B, C).
-fn normalised(graph: &Graph, index: usize) -> Option<(ValueId, f64)> {
-    let node = &graph.nodes[index];
+fn normalised(graph: &Graph, node: &Node) -> Option<(ValueId, f64)> {
+    if node.op != Op::Div {
+        return None;
+    }
     let x = node.inputs[0];
     let (norm, epsilon) = under_floor(graph, node.inputs[1]);
     let reduce = graph.producer(norm)?;

@@ -17,6 +17,7 @@ mod lift_layer_norm;
 mod lift_padding_mask;
 mod lift_pooling;
 mod lift_position_ids;
+mod merge_duplicates;
 mod projection;
 mod sink_expands;
 mod split_projections;
@@ -73,11 +74,12 @@ pub fn run(
         ("drop-transposes", drop_transposes::run),
         ("sink-expands", sink_expands::run),
         ("lift-padding-mask", lift_padding_mask::run),
+        ("lift-pooling", lift_pooling::run),
+        ("merge-duplicates", merge_duplicates::run),
         ("fill-to-add", fill_to_add::run),
         ("lift-position-ids", lift_position_ids::run),
         ("lift-layer-norm", lift_layer_norm::run),
         ("lift-gelu", lift_gelu::run),
-        ("lift-pooling", lift_pooling::run),
         ("split-projections", split_projections::run),
         ("lift-attention", lift_attention::run),
     ];
