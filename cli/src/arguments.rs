@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, convert, inspect, verify};
+use crate::commands::{completions, convert, inspect, publish, pull, verify};
 use crate::exit_codes;
 
 /// Turns a PyTorch BERT checkpoint into a Core ML package and proves that the package computes the same.
@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Convert(Box<convert::Arguments>),
     Inspect(inspect::Arguments),
     Verify(Box<verify::Arguments>),
+    Publish(publish::Arguments),
+    Pull(pull::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -50,7 +52,8 @@ const AFTER_HELP: &str = "\
 Examples:
   corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage --verify
   corer inspect MiniLM.mlpackage
-  corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2 --texts sentences.txt";
+  corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2 --texts sentences.txt --report report
+  corer publish MiniLM.mlpackage --report report --to oci-layout:models:1.0";
 
 /// Parses one of a flag's spellings, each with the line the help shows for it.
 ///

@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Gate = 4,
     /// The package is missing or invalid.
     Package = 5,
+    /// The registry refuses, lacks what was asked for, or can't be reached.
+    Registry = 6,
     /// Interrupted from outside; nothing is left half written.
     Interrupted = 130,
 }
@@ -41,5 +43,5 @@ Exit codes:
   3  source unreadable or unsupported
   4  gate failed: the package is below a threshold
   5  package missing or invalid
-  6  registry refused or unreachable (reserved)
+  6  registry refused or unreachable
   130  interrupted; nothing is left half written";

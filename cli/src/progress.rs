@@ -87,6 +87,20 @@ impl corer_verifier::Progress for Bars {
     }
 }
 
+impl corer_publisher::Progress for Bars {
+    fn start(&self, step: &str, total: u64) {
+        self.begin(step, total, "{binary_bytes}/{binary_total_bytes}");
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.more(bytes);
+    }
+
+    fn finish(&self) {
+        self.end();
+    }
+}
+
 impl Drop for Bars {
     fn drop(&mut self) {
         // An error leaves the bar half drawn; its message should not stand behind it.

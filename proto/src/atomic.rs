@@ -1,6 +1,6 @@
 //! A directory that appears whole or not at all.
 //!
-//! A package is built in a hidden directory beside its target (`.NAME.tmp-<pid>`) and renamed when complete. The
+//! A package (or what a registry holds of one) is built in a hidden directory beside its target (`.NAME.tmp-<pid>`) and renamed when complete. The
 //! builder holds a lock on that directory; the system drops it when the process ends, however it ends, so the next
 //! writer can tell what a killed one left behind and clears it away.
 
@@ -16,9 +16,9 @@ use rustix::io::Errno;
 use crate::error::WriteError;
 use crate::manifest::is_package;
 
-/// A package under construction. Dropping it before [`Staging::commit`] removes it.
+/// A directory under construction. Dropping it before [`Staging::commit`] removes it.
 #[derive(Debug)]
-pub(crate) struct Staging {
+pub struct Staging {
     target: PathBuf,
     parent: PathBuf,
     directory: PathBuf,
@@ -64,8 +64,11 @@ fn split(target: &Path) -> Result<(PathBuf, OsString), WriteError> {
 }
 
 impl Staging {
-    /// Starts a package that is to stand at `target`.
-    pub(crate) fn create(target: &Path) -> Result<Self, WriteError> {
+    /// Starts a directory that is to stand at `target`, beside it.
+    ///
+    /// # Errors
+    /// When it can't be created there.
+    pub fn create(target: &Path) -> Result<Self, WriteError> {
         let (parent, name) = split(target)?;
         let mut prefix = OsString::from(".");
         prefix.push(&name);
@@ -115,12 +118,15 @@ impl Staging {
     }
 
     /// Where to build.
-    pub(crate) fn directory(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Puts the package in place. With `overwrite`, a package that stands there is exchanged for it and removed.
-    pub(crate) fn commit(mut self, overwrite: bool, durable: bool) -> Result<(), WriteError> {
+    /// Puts the directory in place. With `overwrite`, a package that stands there is exchanged for it and removed.
+    ///
+    /// # Errors
+    /// When something stands there that may not be replaced, or the directory can't be moved.
+    pub fn commit(mut self, overwrite: bool, durable: bool) -> Result<(), WriteError> {
         let replaced = self.rename(overwrite)?;
         self.committed = true;
         if durable {

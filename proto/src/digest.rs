@@ -27,7 +27,7 @@ use crate::error::ReadError;
 use crate::pieces;
 
 /// A SHA-256 digest.
-pub(crate) type Sha = [u8; 32];
+pub type Sha = [u8; 32];
 
 /// Most directory levels inside a package; Core ML's own has three.
 const DEPTH: usize = 16;
@@ -52,8 +52,49 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Sha {
     from_pieces(&pieces)
 }
 
-/// The digest of a package from those of its files by path.
-pub(crate) fn from_files(files: &BTreeMap<String, Sha>) -> String {
+/// Takes a file's digest while its bytes pass by, for whoever reads them anyway.
+#[derive(Clone, Debug, Default)]
+pub struct FileDigester {
+    pieces: Sha256,
+    piece: Sha256,
+    filled: usize,
+}
+
+impl FileDigester {
+    /// A file of which no byte has been seen.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next bytes of the file.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(pieces::PIECE - self.filled));
+            self.piece.update(now);
+            self.filled += now.len();
+            if self.filled == pieces::PIECE {
+                self.end_piece();
+            }
+            bytes = later;
+        }
+    }
+
+    /// The file digest, once all bytes were seen.
+    pub fn finish(mut self) -> Sha {
+        if self.filled > 0 {
+            self.end_piece();
+        }
+        self.pieces.finalize().into()
+    }
+
+    fn end_piece(&mut self) {
+        self.pieces.update(self.piece.finalize_reset());
+        self.filled = 0;
+    }
+}
+
+/// The package digest from the file digests by path, for whoever has taken these with [`FileDigester`].
+pub fn from_files(files: &BTreeMap<String, Sha>) -> String {
     let mut hash = Sha256::new();
     for (path, digest) in files {
         hash.update(format!("{}  {path}\n", hex(digest)));
@@ -141,4 +182,26 @@ fn file_digest(path: &Path) -> Result<Sha, ReadError> {
         Ok(piece(buffer))
     });
     Ok(from_pieces(&pieces.map_err(io)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FileDigester, from_bytes};
+    use crate::pieces::PIECE;
+
+    #[test]
+    fn a_file_has_one_digest_however_its_bytes_pass_by() {
+        for len in [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 7] {
+            let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            for step in [7001, PIECE, 3 * PIECE] {
+                let mut digester = FileDigester::new();
+                bytes.chunks(step).for_each(|chunk| digester.update(chunk));
+                assert_eq!(
+                    digester.finish(),
+                    from_bytes(&bytes),
+                    "{len} bytes, {step} at a time"
+                );
+            }
+        }
+    }
 }

@@ -18,7 +18,7 @@ mod pieces;
 pub mod progress;
 pub mod write;
 
-pub use atomic::discard_unfinished;
+pub use atomic::{Staging, discard_unfinished};
 pub use check::{Fault, check};
 pub use digest::package_digest;
 pub use error::{ReadError, WriteError};

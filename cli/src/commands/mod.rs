@@ -3,6 +3,8 @@
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod inspect;
+pub(crate) mod publish;
+pub(crate) mod pull;
 pub(crate) mod verify;
 
 use crate::arguments::{Cli, Command};
@@ -18,6 +20,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Convert(arguments) => convert::run(&arguments, cli.quiet),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments, cli.quiet),
+        Command::Publish(arguments) => publish::run(&arguments, cli.quiet),
+        Command::Pull(arguments) => pull::run(&arguments, cli.quiet),
         Command::Completions(arguments) => completions::run(&arguments),
     }
 }

@@ -23,6 +23,16 @@ fn help_verify() {
 }
 
 #[test]
+fn help_publish() {
+    assert_run!(Scratch::new(), ["publish", "--help"]);
+}
+
+#[test]
+fn help_pull() {
+    assert_run!(Scratch::new(), ["pull", "--help"]);
+}
+
+#[test]
 fn help_completions() {
     assert_run!(Scratch::new(), ["completions", "--help"]);
 }
@@ -33,7 +43,7 @@ fn completions_know_every_command() {
         let output = Scratch::new().output(&["completions", shell]);
         let script = String::from_utf8(output.stdout).expect("text");
         assert!(output.status.success() && output.stderr.is_empty(), "{shell}");
-        for command in ["convert", "inspect", "verify", "completions"] {
+        for command in ["convert", "inspect", "verify", "publish", "pull", "completions"] {
             assert!(script.contains(command), "{shell} does not know {command}");
         }
     }

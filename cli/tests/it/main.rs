@@ -8,5 +8,6 @@ mod help;
 mod inspect;
 mod interrupt;
 mod lengths;
+mod publish;
 mod usage;
 mod verify;

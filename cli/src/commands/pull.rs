@@ -1,0 +1,122 @@
+//! `corer pull`: an artifact back as files, everything hashed again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anstyle::AnsiColor;
+use corer_publisher::{Layout, Location, Pulled, Reference, Store};
+use serde::Serialize;
+
+use super::publish::{failure, reference};
+use crate::exit_codes::{self, Exit};
+use crate::failure::{Failure, bold};
+use crate::messages::Messages;
+use crate::output;
+use crate::progress::Bars;
+
+/// Fetch a published artifact and check it
+///
+/// Unpacks what `corer publish` published into a new directory. Every file is hashed again and every package's digest
+/// taken again: what was tampered with is refused, exit 5, and nothing is left.
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}", exit_codes::HELP))]
+pub(crate) struct Arguments {
+    /// Where from: oci-layout:DIRECTORY:TAG, or @sha256:… in place of :TAG
+    #[arg(value_name = "URI", value_parser = reference)]
+    from: Reference,
+
+    /// Where the files go: a directory that does not exist yet
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  corer pull oci-layout:models:1.0 -o minilm";
+
+/// Pulls and says what was pulled.
+///
+/// # Errors
+/// When there is no such artifact, it was tampered with, or it can't be written.
+pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
+    let store: Box<dyn Store> = match &arguments.from.location {
+        Location::Layout(directory) => Box::new(Layout::open(directory).map_err(failure)?),
+        other => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{other}: can't be pulled from"),
+            ));
+        }
+    };
+    let unfinished = arguments.output.clone();
+    // Without a handler the next pull to the same place removes what is left behind.
+    let _ = ctrlc::set_handler(move || {
+        corer_proto::discard_unfinished(&unfinished);
+        std::process::exit(i32::from(Exit::Interrupted.code()));
+    });
+    let bars = Bars::new(quiet);
+    let pulled =
+        corer_publisher::pull(&*store, &arguments.from.version, &arguments.output, &bars).map_err(failure)?;
+    if !pulled.passed {
+        let reason = pulled
+            .unverified
+            .as_deref()
+            .unwrap_or("it carries no report that says otherwise");
+        Messages::new(quiet).note(&format!("{} is not verified: {reason}", arguments.from))?;
+    }
+    Document::of(arguments, &pulled).print(arguments.json)?;
+    Ok(Exit::Done)
+}
+
+/// What was pulled.
+#[derive(Serialize)]
+struct Document<'a> {
+    reference: String,
+    digest: &'a str,
+    output: String,
+    files: usize,
+    bytes: u64,
+    packages: &'a BTreeMap<String, String>,
+    verdict: &'static str,
+    exit_code: u8,
+}
+
+impl<'a> Document<'a> {
+    fn of(arguments: &Arguments, pulled: &'a Pulled) -> Self {
+        Self {
+            reference: arguments.from.to_string(),
+            digest: pulled.digest.as_str(),
+            output: arguments.output.display().to_string(),
+            files: pulled.files,
+            bytes: pulled.bytes,
+            packages: &pulled.packages,
+            verdict: if pulled.passed { "passed" } else { "unverified" },
+            exit_code: Exit::Done.code(),
+        }
+    }
+
+    fn print(&self, json: bool) -> std::io::Result<()> {
+        if json {
+            return output::json(self);
+        }
+        output::text(|out| {
+            let head = bold(AnsiColor::Green);
+            writeln!(out, "{head}{}{head:#}", self.output)?;
+            writeln!(out, "  digest   {}", self.digest)?;
+            writeln!(out, "  verdict  {}", self.verdict)?;
+            for (name, digest) in self.packages {
+                writeln!(out, "  package  {name} {digest}")?;
+            }
+            writeln!(
+                out,
+                "  size     {} in {} files",
+                output::bytes(self.bytes),
+                self.files
+            )
+        })
+    }
+}

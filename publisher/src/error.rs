@@ -1,0 +1,125 @@
+//! What can go wrong between a package and a registry, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use corer_proto::{ReadError, WriteError};
+
+/// Why something was not published or pulled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The text names no place in a registry.
+    #[error("`{text}`: {reason}")]
+    Reference {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What is to be published can't be named or bundled so.
+    #[error("{}: {reason}", path.display())]
+    Bundle {
+        /// The package or file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The package can't be read.
+    #[error(transparent)]
+    Package(#[from] ReadError),
+    /// The report can't be read.
+    #[error("{}: {reason}", path.display())]
+    Report {
+        /// The report.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// No report says that these very bytes passed.
+    #[error("{}: not published: {reason}", package.display())]
+    Unverified {
+        /// The package.
+        package: PathBuf,
+        /// What the reports lack.
+        reason: String,
+    },
+    /// A file changed while it was being published.
+    #[error("{}: changed while it was being published", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The registry refuses, lacks what was asked for, or can't be reached.
+    #[error("{place}: {reason}")]
+    Registry {
+        /// The registry, and what in it.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// What the registry holds is not what its digests say, or no artifact this program can unpack.
+    #[error("{place}: {source}")]
+    Artifact {
+        /// The registry, and what in it.
+        place: String,
+        /// What is wrong.
+        source: ArtifactError,
+    },
+    /// A file or directory can't be read or written.
+    #[error("{}: {action}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Where an artifact is to be unpacked to can't be written.
+    #[error(transparent)]
+    Output(#[from] WriteError),
+}
+
+/// What is wrong with an artifact.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArtifactError {
+    /// A blob's bytes are not those its digest stands for.
+    #[error("tampered with or damaged: expected {expected} ({bytes} bytes), found {found}")]
+    Mismatch {
+        /// The digest by which it was asked for.
+        expected: String,
+        /// The length it should have.
+        bytes: u64,
+        /// What it is.
+        found: String,
+    },
+    /// A package's digest is not the one the artifact was published with.
+    #[error("the package's digest is {found}, {said_by} says {expected}")]
+    Package {
+        /// The digest found.
+        found: String,
+        /// The digest expected.
+        expected: String,
+        /// Who expects it.
+        said_by: &'static str,
+    },
+    /// A document is malformed.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+impl PublishError {
+    pub(crate) fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, action, source }
+    }
+
+    pub(crate) fn malformed(place: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Artifact {
+            place: place.into(),
+            source: ArtifactError::Malformed(reason.into()),
+        }
+    }
+}

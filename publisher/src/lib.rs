@@ -1,0 +1,31 @@
+//! From a verified package to an artifact in a registry, and back.
+//!
+//! A [`Bundle`] is what is published: packages, the reports that judged them, a model card, and the SHA-256 of every
+//! file, as one artifact in the CNCF ModelPack layout. [`publish`] brings it to a [`Store`], which is a folder in the
+//! OCI image layout ([`Layout`]), and moves the tag last. [`pull`] brings it back, hashing everything again.
+//!
+//! A bundle is bound to the verdict: the digest in the report must be that of the very bytes published.
+
+mod blob;
+pub mod bundle;
+mod card;
+pub mod digest;
+pub mod error;
+pub mod layout;
+pub mod oci;
+pub mod progress;
+mod publish;
+mod pull;
+pub mod reference;
+pub mod report;
+mod store;
+
+pub use bundle::{Bundle, BundleRequest, Bundled};
+pub use digest::Digest;
+pub use error::{ArtifactError, PublishError};
+pub use layout::Layout;
+pub use progress::{NoProgress, Progress};
+pub use publish::{Published, publish};
+pub use pull::{Pulled, pull};
+pub use reference::{Location, Reference, Version};
+pub use store::{Content, Store};

@@ -1,0 +1,6 @@
+//! Bundles of packages that coremltools wrote, published to a folder, spoiled in every way, and pulled back.
+
+mod bundle;
+mod harness;
+mod hostile;
+mod layout;
