@@ -2,7 +2,8 @@
 # requires-python = ">=3.11,<3.14"
 # dependencies = ["coremltools==9.0", "numpy==2.3.5"]
 # ///
-"""Converts fixtures/bert-tiny with corer in every combination of flags and has Apple's reader judge each package.
+"""Converts the fixtures with corer and has Apple's reader judge each package: bert-tiny in every combination of flags, every
+model of every family in both layouts.
 
     .cache/venv-reader/bin/python conformance/every_package.py path/to/corer
 
@@ -12,6 +13,8 @@ written down here. Prints what failed; exits 1 if anything did.
 """
 
 import itertools
+import json
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ import apple_reader
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "fixtures" / "bert-tiny"
+FAMILIES = ROOT / "fixtures" / "families"
 LENGTH = 64
 
 # Outputs by head, for batch size 1, in Hugging Face's names and shapes.
@@ -50,7 +54,7 @@ PRECISIONS = ["fp16", "fp32"]
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
-def expectation(outputs, target="ios16", dtype="fp16", batch=1, inputs=INPUTS):
+def expectation(outputs, target="ios16", dtype="fp16", batch=1, inputs=INPUTS, length=LENGTH):
     """What apple_reader must find."""
     version, opset = TARGETS[target]
     return {
@@ -58,7 +62,7 @@ def expectation(outputs, target="ios16", dtype="fp16", batch=1, inputs=INPUTS):
         "functions": {
             "main": {
                 "opset": opset,
-                "inputs": {name: {"dtype": "int32", "shape": [batch, LENGTH]} for name in inputs},
+                "inputs": {name: {"dtype": "int32", "shape": [batch, length]} for name in inputs},
                 "outputs": {name: {"dtype": dtype, "shape": [batch, *shape[1:]]} for name, shape in outputs.items()},
             }
         },
@@ -143,9 +147,32 @@ def buckets():
         yield head, [*common, *flags], flexible(head, "ios16", None, 32, {"shape": [2, 32], "range": [[2, 4], [32, 32]]})
 
 
+def recorded(model):
+    """Length and outputs of a model's recording, for one row: what PyTorch gave is what the package must give."""
+    data = (model / "expected.safetensors").read_bytes()
+    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
+    shapes = {name.removeprefix("output."): [1, *entry["shape"][1:]] for name, entry in header.items() if name.startswith("output.")}
+    if "sentence_embedding" in shapes:
+        shapes = {"sentence_embedding": shapes["sentence_embedding"]}
+    return header["input.input_ids"]["shape"][1], shapes
+
+
+def families():
+    """Every model of every family: both layouts, and the fused attention of iOS 18."""
+    for model in sorted(path.parent for path in FAMILIES.glob("*/*/config.json")):
+        length, outputs = recorded(model)
+        config = json.loads((model / "config.json").read_text())
+        typed = config.get("type_vocab_size", 0) > 1
+        inputs = INPUTS if typed else INPUTS[:2]
+        for flags, target in [([], "ios16"), (["--layout", "standard", "--target", "ios18"], "ios18")]:
+            flags = [*flags, "--sequence-length", str(length)]
+            yield model, flags, expectation(outputs, target, inputs=inputs, length=length)
+
+
 def plan():
     """(checkpoint, flags, expectation)"""
     yield from buckets()
+    yield from families()
     for head, layout, target, precision in itertools.product(HEADS, LAYOUTS, TARGETS, PRECISIONS):
         flags = ["--layout", layout, "--target", target, "--precision", precision]
         yield head, flags, expectation(HEADS[head], target, precision)

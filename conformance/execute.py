@@ -45,10 +45,15 @@ def gelu(op, v):
 
 
 def conv(op, v):
-    x, w = v(op.x), v(op.weight)
-    assert tuple(w.shape[2:]) == (1, 1) and op.groups.val == 1, "1x1 convolutions only"
-    y = np.einsum("oi,bihw->bohw", w[:, :, 0, 0], x, optimize=True)
-    return y if op.bias is None else y + v(op.bias).reshape(1, -1, 1, 1)
+    """Along the last axis, the others untouched: dense layers, and convolutions over tokens."""
+    x, w, groups = v(op.x), v(op.weight), int(op.groups.val)
+    assert all(size == 1 for size in w.shape[2:-1]) and all(s == 1 for s in op.strides.val), "one axis, stride 1"
+    if op.pad_type.val == "custom":
+        x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [tuple(int(p) for p in op.pad.val[-2:])])
+    windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[-1], axis=-1)
+    parts = zip(np.split(windows, groups, 1), np.split(w.reshape(*w.shape[:2], w.shape[-1]), groups, 0))
+    y = np.concatenate([np.einsum("oik,bi...k->bo...", part, window, optimize=True) for window, part in parts], 1)
+    return y if op.bias is None else y + v(op.bias).reshape(1, -1, *[1] * (x.ndim - 2))
 
 
 def layer_norm(op, v):
@@ -57,7 +62,9 @@ def layer_norm(op, v):
     mean = x.mean(axes, keepdims=True)
     var = ((x - mean) ** 2).mean(axes, keepdims=True)
     shape = [x.shape[i] if i in axes else 1 for i in range(x.ndim)]
-    return (x - mean) / np.sqrt(var + np.float32(op.epsilon.val)) * v(op.gamma).reshape(shape) + v(op.beta).reshape(shape)
+    y = (x - mean) / np.sqrt(var + np.float32(op.epsilon.val))
+    y = y if op.gamma is None else y * v(op.gamma).reshape(shape)
+    return y if op.beta is None else y + v(op.beta).reshape(shape)
 
 
 def attention(op, v):
@@ -114,6 +121,8 @@ RULES = {
     "einsum": lambda op, v: np.einsum(op.equation.val, *[v(x) for x in op.values], optimize=True),
     "concat": lambda op, v: np.concatenate([v(x) for x in op.values], int(op.axis.val)),
     "split": lambda op, v: np.split(v(op.x), int(op.num_splits.val), int(op.axis.val)),
+    "cumsum": lambda op, v: v(op.x).cumsum(int(op.axis.val), dtype=v(op.x).dtype),
+    "not_equal": lambda op, v: v(op.x) != v(op.y),
     "reduce_sum": reduce(lambda x, axes, keep: x.sum(axes, keepdims=keep)),
     "reduce_max": reduce(lambda x, axes, keep: x.max(axes, keepdims=keep)),
     "reduce_l2_norm": reduce(lambda x, axes, keep: np.sqrt((x**2).sum(axes, keepdims=keep))),

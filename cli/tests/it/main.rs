@@ -3,6 +3,7 @@
 mod checkpoint;
 mod convert;
 mod exports;
+mod families;
 mod harness;
 mod help;
 mod inspect;

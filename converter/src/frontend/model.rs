@@ -67,7 +67,7 @@ impl<'a> Model<'a> {
                         return Err(ConvertError::Request { flag, reason });
                     }
                 }
-                super::import(checkpoint, request, shape)
+                super::checkpoint::import(checkpoint, request, shape)
             }
             Self::Program(program) => {
                 program::import(program, &request.source.display().to_string(), request, shape)

@@ -2,7 +2,6 @@
 //!
 //! These modules are data, not code, so the frontend writes their meaning directly.
 
-use super::bert::Encoder;
 use crate::error::ConvertError;
 use crate::graph::{Graph, GraphError, Op, PoolKind, ValueId};
 use crate::source::{
@@ -16,9 +15,10 @@ const NORM_EPSILON: f64 = 1e-12;
 pub(super) fn embedding(
     graph: &mut Graph,
     modules: &SentenceModules,
-    encoder: Encoder,
+    hidden: ValueId,
+    attention_mask: ValueId,
 ) -> Result<Vec<String>, ConvertError> {
-    let mut vector = pool(graph, &modules.pooling, encoder)?;
+    let mut vector = pool(graph, &modules.pooling, hidden, attention_mask)?;
     for (index, step) in modules.steps.iter().enumerate() {
         let result = match step {
             SentenceStep::Normalize => {
@@ -40,7 +40,12 @@ pub(super) fn embedding(
 }
 
 /// Every pooling mode asked for, concatenated.
-fn pool(graph: &mut Graph, pooling: &Pooling, encoder: Encoder) -> Result<ValueId, ConvertError> {
+fn pool(
+    graph: &mut Graph,
+    pooling: &Pooling,
+    hidden: ValueId,
+    attention_mask: ValueId,
+) -> Result<ValueId, ConvertError> {
     let mut parts = Vec::with_capacity(pooling.modes.len());
     for mode in &pooling.modes {
         let (scope, kind) = match mode {
@@ -58,7 +63,7 @@ fn pool(graph: &mut Graph, pooling: &Pooling, encoder: Encoder) -> Result<ValueI
                 });
             }
         };
-        let inputs = vec![encoder.last_hidden_state, encoder.attention_mask];
+        let inputs = vec![hidden, attention_mask];
         parts.push(graph.push(scope, Op::Pool(kind), inputs).map_err(stage)?);
     }
     match parts[..] {

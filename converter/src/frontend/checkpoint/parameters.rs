@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::error::TensorMismatch;
-use crate::graph::{Graph, ValueId};
 use crate::source::{LazyTensor, TensorSet};
 
 /// Old names of layer-norm parameters, from the TensorFlow conversion of the first BERT releases.
@@ -54,17 +53,20 @@ impl<'a> Parameters<'a> {
         self.find(name).is_some()
     }
 
-    /// A tensor of the encoder as a graph value.
-    pub(crate) fn encoder(&mut self, graph: &mut Graph, name: &str, shape: &[u64]) -> ValueId {
+    /// A tensor of the encoder.
+    pub(crate) fn encoder(&mut self, name: &str, shape: &[u64]) -> LazyTensor {
         let full = format!("{}{name}", self.prefix);
-        let tensor = self.take(&full, shape);
-        graph.weight(name, tensor)
+        self.take(&full, shape)
     }
 
-    /// A tensor outside the encoder (a head's) as a graph value.
-    pub(crate) fn head(&mut self, graph: &mut Graph, name: &str, shape: &[u64]) -> ValueId {
-        let tensor = self.take(name, shape);
-        graph.weight(name, tensor)
+    /// A tensor outside the encoder (a head's).
+    pub(crate) fn head(&mut self, name: &str, shape: &[u64]) -> LazyTensor {
+        self.take(name, shape)
+    }
+
+    /// Whether everything asked for so far was there; only then are values worth computing with.
+    pub(crate) fn fit(&self) -> bool {
+        self.mismatch.is_empty()
     }
 
     /// Marks tensors that exist but say nothing (buffers), so that they don't count as left over.
@@ -78,18 +80,19 @@ impl<'a> Parameters<'a> {
     }
 
     /// Ends the account: names nothing used, or everything that does not match. Left-over layers of the encoder
-    /// count as a mismatch: a configuration that names fewer layers than there are describes another model.
+    /// (`layers` is how their names start) count as a mismatch: a configuration that names fewer layers than there
+    /// are describes another model.
     ///
     /// # Errors
     /// The mismatch.
-    pub(crate) fn finish(mut self) -> Result<Vec<String>, TensorMismatch> {
+    pub(crate) fn finish(mut self, layers: &str) -> Result<Vec<String>, TensorMismatch> {
         let extra: Vec<String> = self
             .tensors
             .names()
             .filter(|name| !self.used.contains(*name))
             .map(str::to_owned)
             .collect();
-        let layers = format!("{}encoder.layer.", self.prefix);
+        let layers = format!("{}{layers}", self.prefix);
         if self.mismatch.is_empty() && !extra.iter().any(|name| name.starts_with(&layers)) {
             return Ok(extra);
         }
