@@ -122,7 +122,14 @@ fn another_architecture_is_refused_with_those_supported() {
     );
     let text = error(directory.path(), |_| {}).to_string();
     assert!(
-        text.contains("GPT2LMHeadModel") && text.contains("BertForTokenClassification"),
+        text.contains("GPT2LMHeadModel") && text.contains("BertModel, DistilBertModel"),
+        "{text}"
+    );
+    let choice = |config: &mut Value| config["architectures"] = json!(["BertForMultipleChoice"]);
+    let directory = changed("feature-extraction", choice, same);
+    let text = error(directory.path(), |_| {}).to_string();
+    assert!(
+        text.contains("BertForMultipleChoice") && text.contains("BertForTokenClassification"),
         "{text}"
     );
 }

@@ -45,6 +45,15 @@ pub struct FamilyRow {
     pub heads: &'static [Head],
 }
 
+impl FamilyRow {
+    /// Its class names, the encoder's first.
+    pub fn classes(&self) -> impl Iterator<Item = String> {
+        self.heads
+            .iter()
+            .map(|head| format!("{}{}", self.prefix, head.suffix))
+    }
+}
+
 const fn head(suffix: &'static str, task: Task) -> Head {
     Head { suffix, task }
 }
@@ -186,14 +195,14 @@ impl Architecture {
                 } else {
                     format!("{} (model_type `{model_type}`)", named.join(", "))
                 },
-                supported: FAMILIES
-                    .iter()
-                    .flat_map(|row| {
-                        row.heads
-                            .iter()
-                            .map(|head| format!("{}{}", row.prefix, head.suffix))
-                    })
-                    .collect(),
+                supported: match rows.clone().next().filter(|_| model_type != "none") {
+                    Some(row) => row.classes().collect(),
+                    None => FAMILIES
+                        .iter()
+                        .flat_map(|row| row.classes().next())
+                        .chain(["and their heads (docs/SUPPORT.md)".to_owned()])
+                        .collect(),
+                },
             }
         })
     }
