@@ -51,8 +51,7 @@ fn mention(arg: &Arg, values: &mut Vec<ValueId>) {
 /// Every value is defined once, before it is used.
 fn holds_together(bytes: Vec<u8>) {
     let Ok(pt2) = Pt2::open(&SourceFile::memory("m.pt2", bytes)) else { return };
-    let Ok(export) = export::read(&pt2) else { return };
-    let program = export.program;
+    let Ok(program) = export::read(&pt2) else { return };
     let mut defined: BTreeSet<ValueId> = program.inputs.iter().map(|input| input.value).collect();
     defined.extend(program.parameters.keys());
     let mut mentioned = Vec::new();

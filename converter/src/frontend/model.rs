@@ -29,7 +29,7 @@ impl<'a> Model<'a> {
         Ok(match &source.model {
             SourceModel::Checkpoint(checkpoint) => Self::Checkpoint(checkpoint),
             SourceModel::Script(script) => Self::Program(Box::new(torchscript::read(script)?)),
-            SourceModel::Export(pt2) => Self::Program(Box::new(export::read(pt2)?.program)),
+            SourceModel::Export(pt2) => Self::Program(Box::new(export::read(pt2)?)),
         })
     }
 

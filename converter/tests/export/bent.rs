@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use corer_converter::frontend::export::{self, Export};
+use corer_converter::frontend::aten::Program;
+use corer_converter::frontend::export;
 use corer_converter::source::pt2::Pt2;
 use corer_converter::source::zip::Archive;
 use corer_converter::source::{SourceError, SourceFile};
@@ -49,7 +50,7 @@ impl Bent {
         Zip::of(&entries).bytes
     }
 
-    pub(crate) fn read(&self) -> Result<Export, SourceError> {
+    pub(crate) fn read(&self) -> Result<Program, SourceError> {
         read_bytes(self.bytes())
     }
 
@@ -59,6 +60,6 @@ impl Bent {
     }
 }
 
-pub(crate) fn read_bytes(bytes: Vec<u8>) -> Result<Export, SourceError> {
+pub(crate) fn read_bytes(bytes: Vec<u8>) -> Result<Program, SourceError> {
     export::read(&Pt2::open(&SourceFile::memory("m.pt2", bytes))?)
 }

@@ -1,5 +1,6 @@
 //! Programs that lie: each is refused with the way to the member at fault, none is believed.
 
+use corer_converter::Request;
 use serde_json::{Value, json};
 
 use crate::bent::{Bent, read_bytes};
@@ -452,4 +453,122 @@ fn archives_of_another_kind() {
     let mut two = Bent::open(&export("2.15"));
     two.entries.push(("other/archive_format".into(), b"pt2".to_vec()));
     assert!(two.refused().contains("holds two archives"), "{}", two.refused());
+}
+
+#[test]
+fn shapes_that_contradict_the_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.pt2");
+    let convert = |name: &str, change: &dyn Fn(&mut Value), length: Option<u64>| {
+        let bert = format!(
+            "{}/../fixtures/families/bert/feature-extraction/{name}.pt2",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let bent = Bent::open(bert.as_ref()).json(PROGRAM, |program| {
+            change(&mut program["graph_module"]["graph"]["tensor_values"]);
+        });
+        std::fs::write(&path, bent.bytes()).unwrap();
+        let mut request = Request::new(&path);
+        request.sequence_length = length.map(Into::into);
+        corer_converter::convert(&request)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    convert("torch2.7-export", &|_| (), None).unwrap();
+    let width = |values: &mut Value| values["linear_4"]["sizes"][2] = json!({"as_int": 99});
+    let message = convert("torch2.7-export", &width, None).unwrap_err();
+    for part in [
+        "m.pt2",
+        "encoder.layer.0.intermediate.dense (node ",
+        "aten::linear",
+        "gives float32 [1, 32, 56], the export records float32 [1, 32, 99] for `linear_4`",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let dtype = |values: &mut Value| values["linear_4"]["dtype"] = json!(6);
+    let message = convert("torch2.7-export", &dtype, None).unwrap_err();
+    assert!(message.contains("the export records float16"), "{message}");
+    // What depends on the inputs is compared for the sizes of the example only.
+    let name = "torch2.7-export-dynamic";
+    let tokens =
+        |values: &mut Value| values["linear_4"]["sizes"][1]["as_expr"]["hint"] = json!({"as_int": 99});
+    convert(name, &tokens, Some(16)).unwrap();
+    convert(name, &|_| (), Some(16)).unwrap();
+    let message = convert(name, &width, Some(16)).unwrap_err();
+    assert!(message.contains("for `linear_4`"), "{message}");
+}
+
+#[test]
+fn operators_nobody_knows_are_listed_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.pt2");
+    let bert = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../fixtures/families/bert/feature-extraction/torch2.7-export.pt2"
+    );
+    let bent = Bent::open(bert.as_ref()).json(PROGRAM, |program| {
+        for node in nodes(program) {
+            if node["target"] == "torch.ops.aten.gelu.default" {
+                node["target"] = json!("torch.ops.mylib.smelu.default");
+            }
+            if node["target"] == "torch.ops.aten.tanh.default" {
+                node["target"] = json!("torch.ops.higher_order.cond");
+            }
+        }
+    });
+    std::fs::write(&path, bent.bytes()).unwrap();
+    let message = corer_converter::convert(&Request::new(&path))
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "2 of its operators can't be converted",
+        "mylib::smelu (2×): encoder.layer.0.intermediate.intermediate_act_fn (node ",
+        "encoder.layer.1.intermediate.intermediate_act_fn (node ",
+        "higher_order::cond (1×): pooler",
+    ] {
+        assert!(message.contains(part), "{message}\n{part}");
+    }
+}
+
+#[test]
+fn sizes_the_export_is_not_good_for() {
+    let convert = |name: &str, tokens: &str| {
+        let folder = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../fixtures/families/bert/feature-extraction"
+        );
+        let mut request = Request::new(format!("{folder}/{name}.pt2"));
+        request.sequence_length = Some(tokens.parse().unwrap());
+        corer_converter::convert(&request)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    convert("torch2.7-export", "32").unwrap();
+    let message = convert("torch2.7-export", "64").unwrap_err();
+    assert!(
+        message.contains("--sequence-length: 64 is asked for, the model was exported for 32 alone"),
+        "{message}"
+    );
+    convert("torch2.7-export-dynamic", "7").unwrap();
+    let message = convert("torch2.7-export-dynamic", "48").unwrap_err();
+    assert!(message.contains("exported for 2 to 47"), "{message}");
+    // Nothing bounds the rows from above, so nothing says a range of them is fine.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.pt2");
+    let bert = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../fixtures/families/bert/feature-extraction/torch2.7-export-dynamic.pt2"
+    );
+    let bent = Bent::open(bert.as_ref()).json(PROGRAM, |program| {
+        program["range_constraints"]["s1"]["max_val"] = Value::Null;
+    });
+    std::fs::write(&path, bent.bytes()).unwrap();
+    let mut request = Request::new(&path);
+    request.sequence_length = Some("2..40".parse().unwrap());
+    let message = corer_converter::convert(&request).unwrap_err().to_string();
+    assert!(message.contains("nothing bounds `s1`"), "{message}");
+    assert!(
+        message.contains("torch.export.Dim(…, min=2, max=40)"),
+        "{message}"
+    );
 }

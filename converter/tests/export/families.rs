@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use corer_converter::frontend::aten::RecordedSize;
 use corer_converter::frontend::aten::{Arg, ScalarType, Size};
-use corer_converter::frontend::export::RecordedSize;
 use corer_converter::source::StoredType;
 use safetensors::tensor::TensorView;
 
@@ -22,7 +22,7 @@ fn weights_are_those_of_the_checkpoint_beside() {
         let checkpoint = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let mut compared = BTreeSet::new();
         let mut others = HashSet::new();
-        for parameter in export.program.parameters.values() {
+        for parameter in export.parameters.values() {
             if !parameter.tensor.stored().is_some_and(StoredType::is_real) {
                 continue;
             }
@@ -53,7 +53,7 @@ fn weights_are_those_of_the_checkpoint_beside() {
 #[test]
 fn inputs_and_outputs_have_the_names_and_shapes_transformers_gave_them() {
     for path in families() {
-        let program = read(&path).unwrap().program;
+        let program = read(&path).unwrap();
         let recorded = std::fs::read(path.with_file_name("expected.safetensors")).unwrap();
         let recorded = safetensors::SafeTensors::deserialize(&recorded).unwrap();
         let dynamic = path.to_string_lossy().contains("dynamic");
@@ -106,12 +106,20 @@ fn inputs_and_outputs_have_the_names_and_shapes_transformers_gave_them() {
 }
 
 #[test]
+fn the_class_says_what_the_model_is_for() {
+    for path in families() {
+        let class = read(&path).unwrap().class.unwrap();
+        assert!(class.ends_with("Model"), "{path:?}: {class}");
+    }
+}
+
+#[test]
 fn what_the_exporter_knew_of_results_is_kept() {
     for path in families() {
         let export = read(&path).unwrap();
         let recorded = std::fs::read(path.with_file_name("expected.safetensors")).unwrap();
         let recorded = safetensors::SafeTensors::deserialize(&recorded).unwrap();
-        for output in &export.program.outputs {
+        for output in &export.outputs {
             let view = recorded
                 .tensor(&format!("output.{}", output.name.as_ref().unwrap()))
                 .unwrap();
@@ -126,19 +134,19 @@ fn what_the_exporter_knew_of_results_is_kept() {
                 Some(&RecordedSize::Fixed(*view.shape().last().unwrap() as u64))
             );
         }
-        let tensors = export.program.nodes.iter().flat_map(|node| &node.outputs);
+        let tensors = export.nodes.iter().flat_map(|node| &node.outputs);
         let known = tensors
             .filter(|value| export.recorded.contains_key(value))
             .count();
         // All but sizes.
-        assert!(known + 4 >= export.program.nodes.len(), "{path:?}: {known}");
+        assert!(known + 4 >= export.nodes.len(), "{path:?}: {known}");
     }
 }
 
 #[test]
 fn calls_are_told_with_the_modules_they_are_made_in() {
     for path in families() {
-        let program = read(&path).unwrap().program;
+        let program = read(&path).unwrap();
         let scopes: BTreeSet<&str> = program.nodes.iter().map(|node| &*node.scope).collect();
         let modules: BTreeSet<&str> = program
             .parameters

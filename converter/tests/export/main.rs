@@ -10,12 +10,13 @@ mod zip_writer;
 
 use std::path::{Path, PathBuf};
 
-use corer_converter::frontend::export::{self, Export};
+use corer_converter::frontend::aten::Program;
+use corer_converter::frontend::export;
 use corer_converter::source::pt2::Pt2;
 use corer_converter::source::{SourceError, SourceFile};
 
 /// Opens and reads an export.
-fn read(path: &Path) -> Result<Export, SourceError> {
+fn read(path: &Path) -> Result<Program, SourceError> {
     export::read(&Pt2::open(&SourceFile::open(path)?)?)
 }
 

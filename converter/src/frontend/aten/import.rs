@@ -61,8 +61,10 @@ pub(crate) fn import(
         values: HashMap::new(),
         last_use: last_use(program, &live),
         views: HashMap::new(),
+        example: false,
     };
     importer.inputs(inputs)?;
+    importer.example = importer.is_example();
     importer.parameters()?;
     for (index, node) in program.nodes.iter().enumerate() {
         if live.contains(&index) {
@@ -182,6 +184,8 @@ struct Importer<'a> {
     context: Context,
     values: HashMap<ValueId, Value>,
     last_use: HashMap<ValueId, usize>,
+    /// Whether the inputs have the sizes the program was exported with.
+    example: bool,
     /// What a value is a view of, so that in-place calls don't change one behind the other's back.
     views: HashMap<ValueId, ValueId>,
 }
@@ -317,6 +321,8 @@ impl Importer<'_> {
         if let Some(id) = changed(node) {
             self.values.insert(id, value.clone());
         }
+        self.check_recorded(node, &value)
+            .map_err(|reason| fail(self, reason))?;
         match (&node.outputs[..], value) {
             ([only], value) => {
                 self.values.insert(*only, value);
@@ -335,6 +341,35 @@ impl Importer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Holds results against what the file says of them.
+    fn check_recorded(&self, node: &Node, value: &Value) -> Result<(), String> {
+        let several = match value {
+            Value::List(elements) if node.outputs.len() > 1 => &elements[..],
+            one => std::slice::from_ref(one),
+        };
+        for (id, result) in node.outputs.iter().zip(several) {
+            if let (Some(recorded), Value::Tensor(tensor)) = (self.program.recorded.get(id), result)
+                && let Some(reason) = recorded.contradiction(tensor.dtype(), tensor.shape(), self.example)
+            {
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the inputs have the sizes the program was exported with.
+    fn is_example(&self) -> bool {
+        self.program.inputs.iter().all(|input| {
+            match (
+                self.program.recorded.get(&input.value),
+                self.values.get(&input.value),
+            ) {
+                (Some(recorded), Some(Value::Tensor(tensor))) => recorded.is_example(tensor.shape()),
+                _ => true,
+            }
+        })
     }
 
     /// Whether the conditions a node stands under hold.

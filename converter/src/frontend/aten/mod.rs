@@ -12,6 +12,7 @@ mod import;
 mod ops;
 mod program;
 mod promote;
+mod recorded;
 mod sizes;
 mod value;
 
@@ -19,4 +20,5 @@ pub use dtype::ScalarType;
 pub(crate) use import::{Inputs, import};
 pub use ops::supported;
 pub use program::{Arg, Input, Node, Origin, Output, Parameter, Program, Size, ValueId};
+pub use recorded::{Recorded, RecordedSize};
 pub use sizes::Declared;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::dtype::ScalarType;
+use super::recorded::Recorded;
 use crate::source::LazyTensor;
 
 /// Names a value of one program: a tensor, or a number, list or tuple computed by a call.
@@ -27,6 +28,8 @@ pub struct Program {
     pub class: Option<String>,
     /// What it returns, nested tuples and dictionaries taken apart.
     pub outputs: Vec<Output>,
+    /// What the file says of inputs and results, where it does.
+    pub recorded: BTreeMap<ValueId, Recorded>,
     values: u32,
 }
 

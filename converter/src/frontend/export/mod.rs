@@ -13,46 +13,15 @@ mod scope;
 mod signature;
 mod symbol;
 
-use std::collections::BTreeMap;
-
 use crate::source::pt2::Pt2;
 use crate::source::{Place, SourceError, json, shortened};
 
-use super::aten::{Program, ScalarType, ValueId};
+use super::aten::Program;
 use reader::Reader;
 use schema::{ExportedProgram, Versioned};
 
 /// Major schema versions that are read: torch 2.5 writes 7, later ones 8.
 const MAJORS: [i64; 2] = [7, 8];
-
-/// An exported program.
-#[derive(Clone, Debug)]
-pub struct Export {
-    /// The calls.
-    pub program: Program,
-    /// What the exporter knew of the tensors between them, to hold what is inferred against.
-    pub recorded: BTreeMap<ValueId, Recorded>,
-}
-
-/// What an export says of a tensor.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Recorded {
-    /// Name in the graph.
-    pub name: String,
-    /// Element type; `None` for those corer does not compute with.
-    pub dtype: Option<ScalarType>,
-    /// Sizes.
-    pub shape: Vec<RecordedSize>,
-}
-
-/// A size an export records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RecordedSize {
-    /// Whatever the inputs' sizes.
-    Fixed(u64),
-    /// For the example inputs, where it is known.
-    Example(Option<u64>),
-}
 
 /// Reads an archive's program.
 ///
@@ -60,7 +29,7 @@ pub enum RecordedSize {
 /// When the JSON is not of a version that is read, is not what the version says, names what it does not define, or
 /// the program does what a converted model can't: change its parameters, take custom objects. With the way to the
 /// member at fault.
-pub fn read(pt2: &Pt2) -> Result<Export, SourceError> {
+pub fn read(pt2: &Pt2) -> Result<Program, SourceError> {
     let path = pt2.file.path();
     let text = json::quote_non_finite(&pt2.program);
     let versioned: Versioned = json::parse_entry(path, &pt2.entry, &text)?;

@@ -1,24 +1,21 @@
 //! Calls in order, graphs of higher-order operators put in their place.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::frontend::aten::{Arg, Node as Call, Origin, Program, ValueId};
+use crate::frontend::aten::{Arg, Node as Call, Origin, Program, Recorded, RecordedSize};
 use crate::source::pt2::{Pt2, SymInt, TensorMeta};
 use crate::source::{Place, SourceError, shortened};
 
 use super::argument::{Names, argument, scalar_type};
 use super::operator::{OPERATORS, Operator, Wrapper, operator};
 use super::schema::{Argument, ExportedProgram, Graph, Node, OptionalTensor, POSITIONAL};
-use super::scope::Scopes;
-use super::{Export, Recorded, RecordedSize};
+use super::scope::{self, Scopes};
 
 /// Puts a program together.
 pub(super) struct Reader<'a> {
     pub(super) pt2: &'a Pt2,
     pub(super) exported: &'a ExportedProgram,
     pub(super) program: Program,
-    recorded: BTreeMap<ValueId, Recorded>,
     scopes: Scopes,
 }
 
@@ -38,13 +35,12 @@ impl<'a> Reader<'a> {
             pt2,
             exported,
             program: Program::default(),
-            recorded: BTreeMap::new(),
             scopes: Scopes::default(),
         }
     }
 
     /// The whole program.
-    pub(super) fn read(mut self) -> Result<Export, SourceError> {
+    pub(super) fn read(mut self) -> Result<Program, SourceError> {
         let mut names = self.inputs()?;
         let level = Level {
             graph: &self.exported.graph_module.graph,
@@ -53,10 +49,13 @@ impl<'a> Reader<'a> {
         };
         self.calls(&level, &mut names)?;
         self.outputs(&names)?;
-        Ok(Export {
-            program: self.program,
-            recorded: self.recorded,
-        })
+        let mut stacks = level
+            .graph
+            .nodes
+            .iter()
+            .filter_map(|node| node.metadata.nn_module_stack.as_deref());
+        self.program.class = stacks.find_map(scope::class).map(Into::into);
+        Ok(self.program)
     }
 
     /// An error at a member of the JSON.
@@ -161,8 +160,7 @@ impl<'a> Reader<'a> {
             let Some(name) = name else { continue };
             self.define(names, name, Arg::Value(value), path)?;
             if let Some(meta) = graph.tensor_values.0.get(name) {
-                let recorded = self.recorded(name, meta);
-                self.recorded.insert(value, recorded);
+                self.program.recorded.insert(value, recorded(name, meta));
             }
         }
         match element_of {
@@ -294,20 +292,18 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
 
-    /// What the export says of a tensor.
-    fn recorded(&self, name: &str, meta: &TensorMeta) -> Recorded {
-        let size = |size: &SymInt| match size {
-            SymInt::Int(value) => {
-                u64::try_from(*value).map_or(RecordedSize::Example(None), RecordedSize::Fixed)
-            }
-            SymInt::Expression(_) => RecordedSize::Example(size.example()),
-        };
-        Recorded {
-            name: name.into(),
-            dtype: scalar_type(meta.dtype).ok(),
-            shape: meta.sizes.iter().map(size).collect(),
-        }
+/// What the export says of a tensor.
+pub(super) fn recorded(name: &str, meta: &TensorMeta) -> Recorded {
+    let size = |size: &SymInt| match size {
+        SymInt::Int(value) => u64::try_from(*value).map_or(RecordedSize::Example(None), RecordedSize::Fixed),
+        SymInt::Expression(_) => RecordedSize::Example(size.example()),
+    };
+    Recorded {
+        name: name.into(),
+        dtype: scalar_type(meta.dtype).ok(),
+        shape: meta.sizes.iter().map(size).collect(),
     }
 }
 

@@ -22,6 +22,15 @@ impl Scopes {
     }
 }
 
+/// The class of the outermost module, without its package: `BertModel`.
+pub(super) fn class(stack: &str) -> Option<&str> {
+    let entry = stack.split(';').next()?;
+    match fields(entry).collect::<Vec<_>>()[..] {
+        [_, "", class] => class.rsplit('.').next(),
+        _ => None,
+    }
+}
+
 /// The path in the last of a stack's entries, `key,path,class` with semicolons between
 /// (`torch/_export/serde/serialize.py`, `serialize_metadata`).
 fn path(stack: &str) -> &str {
@@ -59,6 +68,17 @@ fn fields(entry: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_outermost_class() {
+        assert_eq!(
+            class("L__self__,,transformers.models.bert.modeling_bert.BertModel;L__self__pooler,pooler,T"),
+            Some("BertModel")
+        );
+        for stack in ["", "nonsense", "L__self__pooler,pooler,T", "_empty,_empty,_empty"] {
+            assert_eq!(class(stack), None, "{stack}");
+        }
+    }
 
     #[test]
     fn stacks_as_exports_write_them() {

@@ -4,7 +4,7 @@ use crate::frontend::aten::{Arg, Output};
 use crate::source::{LazyTensor, SourceError, TensorSet, shortened};
 
 use super::argument::{Names, argument, scalar_type};
-use super::reader::{Reader, symbolic};
+use super::reader::{Reader, recorded, symbolic};
 use super::schema::{Argument, InputSpec, OutputSpec};
 use super::{names, symbol};
 
@@ -92,6 +92,7 @@ impl<'a> Reader<'a> {
             shape.push(size);
         }
         let value = self.program.input(name, Some(dtype), Some(shape));
+        self.program.recorded.insert(value, recorded(name, meta));
         self.define(names, name, Arg::Value(value), path)
     }
 
