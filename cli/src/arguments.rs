@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, convert, inspect, publish, pull, verify};
+use crate::commands::{completions, convert, init, inspect, publish, pull, release, verify};
 use crate::exit_codes;
 
 /// Turns a PyTorch BERT checkpoint into a Core ML package and proves that the package computes the same.
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Verify(Box<verify::Arguments>),
     Publish(publish::Arguments),
     Pull(pull::Arguments),
+    Release(release::Arguments),
+    Init(init::Arguments),
     Completions(completions::Arguments),
 }
 

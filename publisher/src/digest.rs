@@ -1,10 +1,15 @@
 //! Content digests as OCI spells them: `sha256:` and 64 lower-case hexadecimal digits.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::blob::{self, CopyError};
 
 const ALGORITHM: &str = "sha256:";
 
@@ -24,6 +29,24 @@ impl Digest {
     /// The digest of bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
         Self::finish(Sha256::new_with_prefix(bytes))
+    }
+
+    /// The digest of a file.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn of_file(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut hash = Sha256::new();
+        let read = blob::pieces(&mut file, |piece| {
+            hash.update(piece);
+            Ok(())
+        });
+        match read {
+            Ok(_) => Ok(Self::finish(hash)),
+            Err(CopyError::Read(error) | CopyError::Write(error)) => Err(error),
+            Err(CopyError::Mismatch(error)) => Err(io::Error::other(error)),
+        }
     }
 
     /// The digest of what was hashed.

@@ -360,7 +360,8 @@ fn exists(output: &Path) -> Failure {
         .hint("replace it with --force, or choose another --output")
 }
 
-fn conversion_failure(error: ConvertError, task: Task) -> Failure {
+/// The failure that a conversion's error stands for.
+pub(super) fn conversion_failure(error: ConvertError, task: Task) -> Failure {
     let exit = match &error {
         ConvertError::Request { .. } => Exit::Usage,
         ConvertError::Graph { .. } | ConvertError::Lowering { .. } | ConvertError::Build(_) => {
@@ -377,7 +378,8 @@ fn conversion_failure(error: ConvertError, task: Task) -> Failure {
     }
 }
 
-fn write_failure(error: WriteError) -> Failure {
+/// The failure a package that could not be written stands for.
+pub(super) fn write_failure(error: WriteError) -> Failure {
     match error {
         WriteError::Exists { path } => exists(&path),
         WriteError::NotAPackage { .. } | WriteError::BadPath { .. } => Failure::new(Exit::Usage, error),
@@ -434,7 +436,8 @@ fn clean_up_when_interrupted(output: &Path) {
 /// Most tensor names one note spells out.
 const MOST_NAMES: usize = 6;
 
-fn unused(names: &[String]) -> String {
+/// A note on tensors nobody needs.
+pub(super) fn unused(names: &[String]) -> String {
     let listed = names
         .iter()
         .take(MOST_NAMES)

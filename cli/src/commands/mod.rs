@@ -2,9 +2,11 @@
 
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod publish;
 pub(crate) mod pull;
+pub(crate) mod release;
 pub(crate) mod verify;
 
 use crate::arguments::{Cli, Command};
@@ -20,6 +22,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Convert(arguments) => convert::run(&arguments, cli.quiet),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments, cli.quiet),
+        Command::Release(arguments) => release::run(&arguments, cli.quiet),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments, cli.quiet),
         Command::Pull(arguments) => pull::run(&arguments, cli.quiet),
         Command::Completions(arguments) => completions::run(&arguments),

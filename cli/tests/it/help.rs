@@ -33,6 +33,16 @@ fn help_pull() {
 }
 
 #[test]
+fn help_release() {
+    assert_run!(Scratch::new(), ["release", "--help"]);
+}
+
+#[test]
+fn help_init() {
+    assert_run!(Scratch::new(), ["init", "--help"]);
+}
+
+#[test]
 fn help_completions() {
     assert_run!(Scratch::new(), ["completions", "--help"]);
 }
@@ -43,7 +53,16 @@ fn completions_know_every_command() {
         let output = Scratch::new().output(&["completions", shell]);
         let script = String::from_utf8(output.stdout).expect("text");
         assert!(output.status.success() && output.stderr.is_empty(), "{shell}");
-        for command in ["convert", "inspect", "verify", "publish", "pull", "completions"] {
+        for command in [
+            "convert",
+            "inspect",
+            "verify",
+            "publish",
+            "pull",
+            "release",
+            "init",
+            "completions",
+        ] {
             assert!(script.contains(command), "{shell} does not know {command}");
         }
     }

@@ -10,5 +10,6 @@ mod inspect;
 mod interrupt;
 mod lengths;
 mod publish;
+mod release;
 mod usage;
 mod verify;

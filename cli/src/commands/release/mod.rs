@@ -1,0 +1,411 @@
+//! `corer release`: one file says what is released; what comes out was judged, and is what was judged.
+
+mod cache;
+mod manifest;
+mod stages;
+mod toml_reader;
+mod view;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anstyle::AnsiColor;
+use corer_publisher::{Bundle, BundleRequest, Reference, Version};
+use serde::Serialize;
+
+use super::publish;
+use crate::exit_codes::{self, Exit};
+use crate::failure::{Failure, bold};
+use crate::messages::Messages;
+use crate::output;
+use crate::progress::Bars;
+
+use manifest::{Failing, Manifest, variant_tag};
+use stages::{Judged, Stages};
+use view::Outcome;
+
+/// Convert, verify and publish all variants of a model
+///
+/// Reads a manifest (see `corer init`), converts the source into each variant, verifies each against the source, and
+/// publishes those that pass under TAG-VARIANT, the default one under TAG too. What an earlier run did and nothing has
+/// changed since is not done again. When a variant fails, nothing is published and the command exits with 4, unless
+/// the manifest says failing = "leave-out".
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{MANIFEST}\n\n{}", exit_codes::HELP))]
+pub(crate) struct Arguments {
+    /// The manifest
+    #[arg(default_value = "corer.toml", value_name = "MANIFEST")]
+    manifest: PathBuf,
+
+    /// Publish here instead of where the manifest says
+    #[arg(long, value_name = "URI", value_parser = publish::reference)]
+    to: Option<Reference>,
+
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  corer init all-MiniLM-L6-v2
+  corer release
+  corer release minilm.toml --dry-run
+  corer release minilm.toml --to oci-layout:models:1.1";
+
+const MANIFEST: &str = "\
+Manifest (paths are relative to it; all but name, source and to may be left out):
+  name = \"MiniLM\"                      # packages are called MiniLM-VARIANT.mlpackage
+  source = \"all-MiniLM-L6-v2\"          # checkpoint directory, .pt or .pt2
+  output = \"MiniLM-release\"            # packages, reports, cache
+  task = \"auto\"                        # as for `corer convert`, like these:
+  target = \"ios16\"
+  layout = \"ane\"
+  sequence-length = [64, 128]          # or 128, or \"1..512\"
+  batch-size = 1
+  buckets = \"auto\"
+  classifier = false
+  token-types = true
+  variants = [\"fp16\", \"fp32\"]
+  [verify]
+  texts = \"texts.txt\"                  # one per line
+  reference = \"checkpoint\"             # when the source is a trace, or:
+  golden = \"expected.safetensors\"      # recorded inputs and outputs
+  [gate]                               # as for `corer verify`: min-psnr, min-cosine, max-abs,
+  min-psnr = 65                        # min-top1, min-overlap, max-padding-change
+  [gate.fp32]                          # for one variant
+  min-psnr = 100
+  [publish]
+  to = \"oci-layout:registry:1.0\"
+  default = \"fp16\"                     # which one gets the plain tag; or \"smallest\" [the first]
+  failing = \"stop\"                     # or \"leave-out\"";
+
+/// Releases and says what was released.
+///
+/// # Errors
+/// When the manifest has mistakes, a stage can't be done, a variant fails its gate, or the registry refuses.
+pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
+    let manifest = read(&arguments.manifest, arguments.to.as_ref())?;
+    let _turn = if arguments.dry_run {
+        None
+    } else {
+        Some(take_turn(&manifest.output)?)
+    };
+    if let manifest::Judge::Checkpoint(path) = &manifest.reference
+        && path.is_file()
+    {
+        let message = format!(
+            "{}: a trace or export can't be judged against itself",
+            path.display()
+        );
+        return Err(Failure::new(Exit::Usage, message).hint("name a `reference` or `golden` in [verify]"));
+    }
+    let stages = Stages::new(&manifest, quiet)?;
+    if arguments.dry_run {
+        return plan(&stages).map(|()| Exit::Done);
+    }
+    clean_up_when_interrupted(&manifest);
+    let mut judged = Vec::with_capacity(manifest.variants.len());
+    for variant in &manifest.variants {
+        judged.push(stages.judge(stages.make(variant)?)?);
+    }
+    let failed: Vec<_> = judged.iter().filter(|variant| !variant.passed).collect();
+    let stop = !failed.is_empty() && (manifest.failing == Failing::Stop || failed.len() == judged.len());
+    let published = if stop {
+        Vec::new()
+    } else {
+        send(&stages, &judged, quiet)?
+    };
+    let document = Document::of(&manifest, &judged, &published, stop);
+    document.print(arguments.json)?;
+    if stop {
+        return Err(below(&failed).already_on_stdout());
+    }
+    for variant in &failed {
+        Messages::new(quiet).note(&format!(
+            "{} is left out: {}",
+            variant.made.variant.name,
+            variant.reasons.join("; ")
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn read(path: &Path, to: Option<&Reference>) -> Result<Manifest, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        let failure = Failure::new(Exit::Usage, format!("{}: {error}", path.display()));
+        failure.hint("`corer init CHECKPOINT` writes a manifest")
+    })?;
+    let mut manifest = Manifest::parse(path, &text).map_err(|mut mistake| {
+        let hint = mistake.hint.take();
+        let failure = Failure::new(Exit::Usage, mistake);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })?;
+    if let Some(to) = to {
+        to.tag().map_err(publish::failure)?;
+        manifest.to = to.clone();
+    }
+    Ok(manifest)
+}
+
+/// Makes the output directory, and has two releases into it wait for one another.
+fn take_turn(output: &Path) -> Result<File, Failure> {
+    let take = || {
+        fs::create_dir_all(output)?;
+        let turn = File::open(output)?;
+        turn.lock()?;
+        Ok(turn)
+    };
+    take().map_err(|error: std::io::Error| {
+        Failure::new(Exit::Unexpected, format!("{}: {error}", output.display()))
+    })
+}
+
+/// Has an interrupt remove the unfinished package before the process ends.
+fn clean_up_when_interrupted(manifest: &Manifest) {
+    let packages: Vec<_> = manifest
+        .variants
+        .iter()
+        .map(|variant| {
+            manifest
+                .output
+                .join(format!("{}-{}.mlpackage", manifest.name, variant.name))
+        })
+        .collect();
+    // Without a handler the next release removes what is left behind.
+    let _ = ctrlc::set_handler(move || {
+        packages
+            .iter()
+            .for_each(|package| corer_proto::discard_unfinished(package));
+        std::process::exit(i32::from(Exit::Interrupted.code()));
+    });
+}
+
+/// What a release would do, as far as that is known before doing it.
+fn plan(stages: &Stages<'_>) -> Result<(), Failure> {
+    for variant in &stages.manifest.variants {
+        let made = stages.made_before(variant);
+        let (outcome, said) = match &made {
+            Some(digest) => (Outcome::Reused, digest.as_str()),
+            None => (Outcome::Planned, ""),
+        };
+        stages.view.stage("convert", &variant.name, outcome, said)?;
+        let judged = made.and_then(|digest| stages.judged_before(variant, &digest));
+        let (outcome, said) = match &judged {
+            Some(report) if report.report.verdict.passed => (Outcome::Reused, "passed"),
+            Some(_) => (Outcome::Reused, "FAILED"),
+            None => (Outcome::Planned, ""),
+        };
+        stages.view.stage("verify", &variant.name, outcome, said)?;
+        let to = reference(stages.manifest, Some(&variant.name));
+        stages
+            .view
+            .stage("publish", &variant.name, Outcome::Planned, &to)?;
+    }
+    Ok(())
+}
+
+/// Where a variant goes; `None` for the default one's plain tag.
+fn reference(manifest: &Manifest, variant: Option<&str>) -> String {
+    let Version::Tag(tag) = &manifest.to.version else {
+        return manifest.to.to_string();
+    };
+    let tag = match variant {
+        Some(variant) => variant_tag(tag, variant),
+        None => tag.clone(),
+    };
+    format!("{}:{tag}", manifest.to.location)
+}
+
+/// A variant in the registry.
+struct Sent {
+    variant: String,
+    digest: String,
+    is_default: bool,
+    bytes_sent: u64,
+    tags_moved: usize,
+}
+
+/// Publishes every variant that passed.
+fn send(stages: &Stages<'_>, judged: &[Judged], quiet: bool) -> Result<Vec<Sent>, Failure> {
+    let manifest = stages.manifest;
+    let tag = manifest.to.tag().map_err(publish::failure)?;
+    let passed: Vec<_> = judged.iter().filter(|variant| variant.passed).collect();
+    let default = match &manifest.default {
+        manifest::Default::First => passed.first(),
+        manifest::Default::Smallest => passed.iter().min_by_key(|variant| variant.made.bytes),
+        manifest::Default::Variant(name) => passed.iter().find(|variant| variant.made.variant.name == *name),
+    };
+    let Some(default) = default else {
+        let message = "the default variant failed, so there is nothing the plain tag could point to";
+        return Err(Failure::new(Exit::Gate, message).hint("choose another `default` in [publish]"));
+    };
+    let default = default.made.variant.name.clone();
+    let bars = Bars::new(quiet);
+    // All of them are bundled before the first is sent, so that no refusal leaves half a release.
+    let mut bundles = Vec::with_capacity(passed.len());
+    for variant in &passed {
+        let request = BundleRequest {
+            packages: std::slice::from_ref(&variant.made.package),
+            reports: std::slice::from_ref(&variant.made.report),
+            version: tag,
+            force_unverified: false,
+            progress: &bars,
+        };
+        bundles.push(Bundle::assemble(&request).map_err(publish::failure)?);
+    }
+    let store = publish::store(&manifest.to.location)?;
+    let mut sent = Vec::with_capacity(passed.len());
+    let ends = |name: &str| name == default;
+    // The plain tag moves last of all.
+    let mut order: Vec<_> = passed.iter().zip(&bundles).collect();
+    order.sort_by_key(|(variant, _)| ends(&variant.made.variant.name));
+    for (variant, bundle) in order {
+        let began = Instant::now();
+        let name = &variant.made.variant.name;
+        let own = variant_tag(tag, name);
+        let tags = if ends(name) {
+            vec![own.as_str(), tag]
+        } else {
+            vec![own.as_str()]
+        };
+        let published = corer_publisher::publish(bundle, &*store, &tags, &bars).map_err(publish::failure)?;
+        let unchanged = published.blobs_sent == 0 && published.tags_moved.is_empty();
+        let outcome = if unchanged {
+            Outcome::Reused
+        } else {
+            Outcome::Done(began.elapsed())
+        };
+        stages
+            .view
+            .stage("publish", name, outcome, &reference(manifest, Some(name)))?;
+        sent.push(Sent {
+            variant: name.clone(),
+            digest: bundle.manifest.digest.to_string(),
+            is_default: ends(name),
+            bytes_sent: published.bytes_sent,
+            tags_moved: published.tags_moved.len(),
+        });
+    }
+    Ok(sent)
+}
+
+/// The failure of a release, with every reason.
+fn below(failed: &[&Judged]) -> Failure {
+    let each: Vec<_> = failed
+        .iter()
+        .map(|variant| format!("{}: {}", variant.made.variant.name, variant.reasons.join("; ")))
+        .collect();
+    let message = format!(
+        "nothing was published: {} below the gate: {}",
+        match each.len() {
+            1 => "a variant is".to_owned(),
+            several => format!("{several} variants are"),
+        },
+        each.join(" · ")
+    );
+    Failure::new(Exit::Gate, message)
+}
+
+/// What was released.
+#[derive(Serialize)]
+struct Document {
+    name: String,
+    reference: Option<String>,
+    variants: Vec<VariantView>,
+    exit_code: u8,
+}
+
+#[derive(Serialize)]
+struct VariantView {
+    name: String,
+    package: String,
+    package_digest: String,
+    bytes: u64,
+    passed: bool,
+    psnr: Option<f64>,
+    reasons: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<PublishedView>,
+}
+
+#[derive(Serialize)]
+struct PublishedView {
+    reference: String,
+    digest: String,
+    default: bool,
+    bytes_sent: u64,
+    tags_moved: usize,
+}
+
+impl Document {
+    fn of(manifest: &Manifest, judged: &[Judged], sent: &[Sent], stopped: bool) -> Self {
+        let variants = judged.iter().map(|variant| {
+            let name = &variant.made.variant.name;
+            let sent = sent.iter().find(|sent| sent.variant == *name);
+            VariantView {
+                name: name.clone(),
+                package: variant.made.package.display().to_string(),
+                package_digest: variant.made.digest.clone(),
+                bytes: variant.made.bytes,
+                passed: variant.passed,
+                psnr: variant.psnr,
+                reasons: variant.reasons.clone(),
+                published: sent.map(|sent| PublishedView {
+                    reference: reference(manifest, Some(name)),
+                    digest: sent.digest.clone(),
+                    default: sent.is_default,
+                    bytes_sent: sent.bytes_sent,
+                    tags_moved: sent.tags_moved,
+                }),
+            }
+        });
+        Self {
+            name: manifest.name.clone(),
+            reference: (!stopped).then(|| reference(manifest, None)),
+            variants: variants.collect(),
+            exit_code: if stopped { Exit::Gate } else { Exit::Done }.code(),
+        }
+    }
+
+    fn print(&self, json: bool) -> std::io::Result<()> {
+        if json {
+            return output::json(self);
+        }
+        output::text(|out| {
+            let head = bold(AnsiColor::Green);
+            let to = self.reference.as_deref().unwrap_or("not published");
+            writeln!(out, "{head}{}{head:#} {to}", self.name)?;
+            for variant in &self.variants {
+                let psnr = variant
+                    .psnr
+                    .map_or("-".to_owned(), |psnr| format!("{psnr:.2} dB"));
+                let verdict = if variant.passed { "passed" } else { "FAILED" };
+                let is_default = variant
+                    .published
+                    .as_ref()
+                    .is_some_and(|published| published.default);
+                writeln!(
+                    out,
+                    "  {:<12} {:>11} {psnr:>10}  {verdict}  {}{}",
+                    variant.name,
+                    output::bytes(variant.bytes),
+                    variant
+                        .published
+                        .as_ref()
+                        .map_or("-", |published| &published.digest),
+                    if is_default { "  default" } else { "" },
+                )?;
+            }
+            Ok(())
+        })
+    }
+}
