@@ -174,6 +174,10 @@ fn metadata(request: &Request, source: &Source, sizes: (&Sizes, &Sizes), task: T
                 .and_then(serde_json::Value::as_str)
                 .unwrap_or_default()
                 .to_owned();
+            if model.is_empty() {
+                let family = frontend::checkpoint::Family::of_config(&checkpoint.config);
+                model.push_str(family.map_or("BERT", frontend::checkpoint::Family::name));
+            }
             author = checkpoint.author();
             license = checkpoint.license();
         }

@@ -117,3 +117,18 @@ fn layers_are_convolutions_and_norms_and_softmax_run_over_channels() {
         }
     });
 }
+
+/// Rule N11, and no operation left for it: every family's scale is in its query's weights. With it goes the packed
+/// form, which needs weights that nothing else reads: heads side by side on axis 2 of four.
+#[test]
+fn scales_are_folded_and_heads_are_packed() {
+    every_package(|name, all| {
+        assert!(
+            all.iter().all(|operation| !operation.name().ends_with("_scaled")),
+            "{name}: scales scores"
+        );
+        let attentions = all.iter().filter(|operation| operation.op == "softmax").count();
+        let contractions = all.iter().filter(|operation| operation.op == "einsum").count();
+        assert!(attentions > 0 && contractions >= 2 * attentions, "{name}");
+    });
+}

@@ -94,7 +94,7 @@ fn page() -> String {
     }
     page.push_str("\n|---|---|---|---|---|---|---|\n");
     for row in FAMILIES {
-        let _ = write!(page, "| {} | `{}` |", row.prefix, row.model_type);
+        let _ = write!(page, "| {} | `{}` |", row.name, row.model_type);
         for (task, _) in TASKS {
             match class(row, task) {
                 Some(class) => {
@@ -106,7 +106,7 @@ fn page() -> String {
         page.push('\n');
     }
     page.push_str(
-        "\nDeBERTa-v3 is `deberta-v2` to Hugging Face. BGE, GTE, E5 and other sentence models are encoders of these families in a\n\
+        "\nBGE, GTE, E5 and other sentence models are encoders of these families in a\n\
          sentence-transformers directory (`modules.json`): pooling, dense layers and Normalize follow the encoder. Classes named\n\
          `…ForPreTraining` are read without the heads that only training needs.\n\n\
          ## Traces and exports\n\n\
@@ -115,7 +115,7 @@ fn page() -> String {
     );
     for row in FAMILIES {
         let recorded: Vec<String> = recorded(row.model_type).into_iter().collect();
-        let _ = writeln!(page, "| {} | {} |", row.prefix, recorded.join(", "));
+        let _ = writeln!(page, "| {} | {} |", row.name, recorded.join(", "));
     }
     page
 }

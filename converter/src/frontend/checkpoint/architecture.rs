@@ -39,7 +39,9 @@ pub struct FamilyRow {
     pub family: Family,
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
-    /// How its class names start; also what people call it.
+    /// What people call it.
+    pub name: &'static str,
+    /// How its class names start.
     pub prefix: &'static str,
     /// Its heads.
     pub heads: &'static [Head],
@@ -91,12 +93,14 @@ const WITHOUT_ANSWERS: &[Head] = &[MODEL, SEQUENCE, TOKENS, MASKED];
 const fn row(
     family: Family,
     model_type: &'static str,
+    name: &'static str,
     prefix: &'static str,
     heads: &'static [Head],
 ) -> FamilyRow {
     FamilyRow {
         family,
         model_type,
+        name,
         prefix,
         heads,
     }
@@ -104,17 +108,47 @@ const fn row(
 
 /// Everything the checkpoint frontend reads.
 pub const FAMILIES: &[FamilyRow] = &[
-    row(Family::Bert, "bert", "Bert", WITH_PRE_TRAINING),
-    row(Family::DistilBert, "distilbert", "DistilBert", ALL),
-    row(Family::Roberta, "roberta", "Roberta", ALL),
-    row(Family::XlmRoberta, "xlm-roberta", "XLMRoberta", ALL),
-    row(Family::Camembert, "camembert", "Camembert", ALL),
-    row(Family::MpNet, "mpnet", "MPNet", ALL),
-    row(Family::Electra, "electra", "Electra", WITH_DISCRIMINATOR),
-    row(Family::Albert, "albert", "Albert", WITH_PRE_TRAINING),
-    row(Family::DebertaV2, "deberta-v2", "DebertaV2", ALL),
-    row(Family::ModernBert, "modernbert", "ModernBert", WITHOUT_ANSWERS),
-    row(Family::NomicBert, "nomic_bert", "NomicBert", WITHOUT_ANSWERS),
+    row(Family::Bert, "bert", "BERT", "Bert", WITH_PRE_TRAINING),
+    row(Family::DistilBert, "distilbert", "DistilBERT", "DistilBert", ALL),
+    row(Family::Roberta, "roberta", "RoBERTa", "Roberta", ALL),
+    row(
+        Family::XlmRoberta,
+        "xlm-roberta",
+        "XLM-RoBERTa",
+        "XLMRoberta",
+        ALL,
+    ),
+    row(Family::Camembert, "camembert", "CamemBERT", "Camembert", ALL),
+    row(Family::MpNet, "mpnet", "MPNet", "MPNet", ALL),
+    row(
+        Family::Electra,
+        "electra",
+        "ELECTRA",
+        "Electra",
+        WITH_DISCRIMINATOR,
+    ),
+    row(Family::Albert, "albert", "ALBERT", "Albert", WITH_PRE_TRAINING),
+    row(
+        Family::DebertaV2,
+        "deberta-v2",
+        "DeBERTa-v2, -v3",
+        "DebertaV2",
+        ALL,
+    ),
+    row(
+        Family::ModernBert,
+        "modernbert",
+        "ModernBERT",
+        "ModernBert",
+        WITHOUT_ANSWERS,
+    ),
+    row(
+        Family::NomicBert,
+        "nomic_bert",
+        "NomicBERT",
+        "NomicBert",
+        WITHOUT_ANSWERS,
+    ),
 ];
 
 impl Family {
@@ -126,9 +160,16 @@ impl Family {
             .unwrap_or(&FAMILIES[0])
     }
 
-    /// What its classes start with.
+    /// What people call it.
     pub fn name(self) -> &'static str {
-        self.row().prefix
+        self.row().name
+    }
+
+    /// The family a configuration's `model_type` names.
+    pub fn of_config(config: &Value) -> Option<Self> {
+        let model_type = config.get("model_type")?.as_str()?;
+        let row = FAMILIES.iter().find(|row| row.model_type == model_type)?;
+        Some(row.family)
     }
 
     /// Whether a head of this task is read. An encoder without a head gives vectors whatever it was trained for.
