@@ -58,10 +58,11 @@ pub(crate) fn with_vocabulary(checkpoint: &Checkpoint, rows: u64) {
 }
 
 /// One tensor of a safetensors file.
+#[derive(Clone)]
 pub(crate) struct Tensor {
     pub(crate) name: String,
-    dtype: String,
-    shape: Vec<u64>,
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<u64>,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -90,7 +91,7 @@ pub(crate) fn named<'a>(tensors: &'a mut [Tensor], name: &str) -> &'a mut Tensor
 }
 
 // The layout is the safetensors format's: u64 header length, JSON header, data.
-fn read_safetensors(path: &Path) -> Vec<Tensor> {
+pub(crate) fn read_safetensors(path: &Path) -> Vec<Tensor> {
     let bytes = fs::read(path).expect("weights");
     let header_len = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
     let header: Map<String, Value> = serde_json::from_slice(&bytes[8..8 + header_len]).expect("header");

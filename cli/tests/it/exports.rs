@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::harness::{Scratch, fixtures};
 
-/// Every export below `fixtures/families`, in name order.
-fn exports() -> Vec<PathBuf> {
+/// Every file of that extension below `fixtures/families`, in name order.
+pub(crate) fn saved(wanted: &str) -> Vec<PathBuf> {
     let mut folders = vec![fixtures().join("families")];
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -15,7 +15,7 @@ fn exports() -> Vec<PathBuf> {
             let path = entry.expect("the fixtures can be listed").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "pt2") {
+            } else if path.extension().is_some_and(|extension| extension == wanted) {
                 found.push(path);
             }
         }
@@ -25,8 +25,14 @@ fn exports() -> Vec<PathBuf> {
     found
 }
 
-/// Converts and verifies against the recording beside the export; what is wrong with it, if anything.
-fn judge(export: &std::path::Path, layout: &str, precision: &str, limits: &[&str]) -> Result<(), String> {
+/// Converts and verifies against the recording beside the model; what is wrong with it, if anything.
+pub(crate) fn judge(
+    export: &std::path::Path,
+    length: &[&str],
+    layout: &str,
+    precision: &str,
+    limits: &[&str],
+) -> Result<(), String> {
     let scratch = Scratch::new();
     let source = export.display().to_string();
     let recording = export
@@ -43,13 +49,6 @@ fn judge(export: &std::path::Path, layout: &str, precision: &str, limits: &[&str
         "--precision",
         precision,
     ];
-    // Exported for 32 tokens, or with symbols for up to 47.
-    let dynamic = export.to_string_lossy().contains("dynamic");
-    let length: &[&str] = if dynamic {
-        &["--sequence-length", "32"]
-    } else {
-        &[]
-    };
     let output = scratch.output(&[&convert, length].concat());
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -70,9 +69,16 @@ fn judge(export: &std::path::Path, layout: &str, precision: &str, limits: &[&str
 
 fn all_pass(precision: &str, limits: &[&str]) {
     let mut wrong = Vec::new();
-    for export in exports() {
+    for export in saved("pt2") {
         for layout in ["ane", "standard"] {
-            if let Err(reason) = judge(&export, layout, precision, limits) {
+            // Exported for 32 tokens, or with symbols for up to 47.
+            let dynamic = export.to_string_lossy().contains("dynamic");
+            let length: &[&str] = if dynamic {
+                &["--sequence-length", "32"]
+            } else {
+                &[]
+            };
+            if let Err(reason) = judge(&export, length, layout, precision, limits) {
                 wrong.push(format!("{} {layout}: {reason}", export.display()));
             }
         }

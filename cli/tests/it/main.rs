@@ -11,5 +11,6 @@ mod interrupt;
 mod lengths;
 mod publish;
 mod release;
+mod traces;
 mod usage;
 mod verify;

@@ -380,14 +380,20 @@ impl<'a> Emit<'a> {
             }
             return Ok(self.builder.finish(&vars));
         }
+        // What each was before it was renamed.
+        let mut before: Vec<Var> = Vec::with_capacity(outputs.len());
         for (name, var) in outputs {
             let cast = self.cast(&format!("{name}_cast"), &var, self.settings.output_dtype)?;
+            let returned = before.iter().position(|other| *other == cast);
             // A value already returned under another name, or an input, can't be renamed: copy it.
-            let own = if vars.contains(&cast) || self.inputs.values().any(|input| *input == cast) {
-                self.op("identity", &name, vec![("x", (&cast).into())])?
-            } else {
-                cast
+            let own = match returned {
+                Some(first) => self.op("identity", &name, vec![("x", (&vars[first]).into())])?,
+                None if self.inputs.values().any(|input| *input == cast) => {
+                    self.op("identity", &name, vec![("x", (&cast).into())])?
+                }
+                None => cast.clone(),
             };
+            before.push(cast);
             vars.push(self.builder.rename(&own, &name)?);
         }
         Ok(self.builder.finish(&vars))

@@ -11,7 +11,7 @@ use crate::graph::{Graph, Kind, Op, ValueId};
 use crate::source::LazyTensor;
 
 /// Parameters up to this many elements are read when they meet nothing but constants.
-const MOST_READ: u64 = 1 << 18;
+const MOST_READ: u64 = 1 << 22;
 
 /// The graph being built, and where the program is.
 pub(super) struct Context {

@@ -49,7 +49,8 @@ pub(crate) fn import(
     inputs: &Inputs<'_>,
     outputs: &[String],
 ) -> Result<Graph, ConvertError> {
-    let live = live(program);
+    let roots = roots(program);
+    let live = live(program, &roots);
     check_supported(program, file, &live)?;
     let mut importer = Importer {
         program,
@@ -60,7 +61,7 @@ pub(crate) fn import(
         },
         values: HashMap::new(),
         last_use: last_use(program, &live),
-        views: HashMap::new(),
+        roots,
         example: false,
     };
     importer.inputs(inputs)?;
@@ -110,18 +111,35 @@ fn changed(node: &Node) -> Option<ValueId> {
     }
 }
 
+/// What every value shares its elements with: the value a chain of views and in-place calls started from.
+fn roots(program: &Program) -> HashMap<ValueId, ValueId> {
+    let mut roots: HashMap<ValueId, ValueId> = HashMap::new();
+    for node in &program.nodes {
+        let shares = ops::in_place(&node.target) || ops::find(&node.target).is_some_and(|row| row.view);
+        if let (true, Some(Arg::Value(first))) = (shares, node.args.first()) {
+            let root = roots.get(first).copied().unwrap_or(*first);
+            roots.extend(node.outputs.iter().map(|output| (*output, root)));
+        }
+    }
+    roots
+}
+
 /// Nodes that outputs depend on.
-fn live(program: &Program) -> HashSet<usize> {
+fn live(program: &Program, roots: &HashMap<ValueId, ValueId>) -> HashSet<usize> {
+    let root = |id: &ValueId| roots.get(id).copied().unwrap_or(*id);
     let mut wanted = Vec::new();
     for output in &program.outputs {
         named(&output.value, &mut wanted);
     }
+    let mut shared: HashSet<ValueId> = wanted.iter().map(root).collect();
     let mut wanted: HashSet<ValueId> = wanted.into_iter().collect();
     let mut live = HashSet::new();
     for (index, node) in program.nodes.iter().enumerate().rev() {
         let results = node.outputs.iter().any(|output| wanted.contains(output));
-        if results || changed(node).is_some_and(|id| wanted.contains(&id)) {
-            wanted.extend(taken(program, index));
+        if results || changed(node).is_some_and(|id| shared.contains(&root(&id))) {
+            let taken = taken(program, index);
+            shared.extend(taken.iter().map(root));
+            wanted.extend(taken);
             live.insert(index);
         }
     }
@@ -186,8 +204,8 @@ struct Importer<'a> {
     last_use: HashMap<ValueId, usize>,
     /// Whether the inputs have the sizes the program was exported with.
     example: bool,
-    /// What a value is a view of, so that in-place calls don't change one behind the other's back.
-    views: HashMap<ValueId, ValueId>,
+    /// What values share their elements with, so that in-place calls don't change one behind another's back.
+    roots: HashMap<ValueId, ValueId>,
 }
 
 impl Importer<'_> {
@@ -316,10 +334,9 @@ impl Importer<'_> {
             });
         };
         let value = self.evaluate(row, node).map_err(|reason| fail(self, reason))?;
-        self.track_views(index, node, row)
-            .map_err(|reason| fail(self, reason))?;
         if let Some(id) = changed(node) {
-            self.values.insert(id, value.clone());
+            self.change(index, id, &value)
+                .map_err(|reason| fail(self, reason))?;
         }
         self.check_recorded(node, &value)
             .map_err(|reason| fail(self, reason))?;
@@ -442,36 +459,36 @@ impl Importer<'_> {
         })
     }
 
-    /// Notes views, and refuses an in-place call that would change a value which is looked at later under another name.
-    fn track_views(&mut self, index: usize, node: &Node, row: &Row) -> Result<(), String> {
-        let first = node.args.first().and_then(|arg| match arg {
-            Arg::Value(id) => Some(*id),
+    /// Rebinds what an in-place call changes: every name of the same whole. A part of it that is looked at later under
+    /// another name would have to change too, and is refused.
+    fn change(&mut self, index: usize, id: ValueId, result: &Value) -> Result<(), String> {
+        let root = |id: &ValueId| self.roots.get(id).copied().unwrap_or(*id);
+        let whole = |value: Option<&Value>| match value {
+            Some(Value::Tensor(Tensor::Node { id, shape, .. })) => Some((*id, shape.clone())),
             _ => None,
-        });
-        let Some(first) = first else { return Ok(()) };
-        let root = |mut id: ValueId| {
-            while let Some(base) = self.views.get(&id) {
-                id = *base;
-            }
-            id
         };
-        if changed(node).is_some() {
-            let base = root(first);
-            let later =
-                |id: &ValueId| *id != first && self.last_use.get(id).is_some_and(|last| *last > index);
-            let shared = later(&base) || self.views.keys().any(|id| later(id) && root(*id) == base);
-            // What the call returns is the changed value itself.
-            if shared {
-                return Err(
-                    "changes in place what other views are looked at later; write it without the underscore"
-                        .into(),
-                );
+        let (own, before) = (root(&id), whole(self.values.get(&id)));
+        let mut names = Vec::new();
+        for (name, value) in &self.values {
+            if *name == id || root(name) != own {
+                continue;
             }
-        } else if row.view {
-            let base = root(first);
-            for output in &node.outputs {
-                self.views.insert(*output, base);
+            let later = self.last_use.get(name).is_some_and(|last| *last > index);
+            match whole(Some(value)) == before && before.is_some() {
+                true => names.push(*name),
+                false if later => {
+                    return Err(
+                        "changes in place what is looked at later as part of something else; write it without the \
+                         underscore"
+                            .into(),
+                    );
+                }
+                false => {}
             }
+        }
+        names.push(id);
+        for name in names {
+            self.values.insert(name, result.clone());
         }
         Ok(())
     }

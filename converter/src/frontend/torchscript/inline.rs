@@ -15,7 +15,7 @@ use crate::source::{Attribute, LazyTensor, ObjectId, Place, ScriptArchive, Sourc
 const DEEPEST: usize = 100;
 
 /// Most calls a program may make, so that code that calls itself twice over, over and over, ends.
-const MOST_NODES: usize = 1 << 18;
+const MOST_NODES: usize = 1 << 16;
 
 /// Most statements looked at, for code that calls and computes nothing.
 const MOST_STATEMENTS: usize = 1 << 20;
