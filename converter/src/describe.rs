@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use corer_mil::{Function, Opset, Program, Value, ValueType};
+use corer_mil::{Dim, Function, Opset, Program, Value, ValueType};
 use corer_proto::{
     ArrayType, Description, Feature, FeatureType, Flexibility, FunctionDescription, LabelType, Metadata,
     Model,
@@ -10,7 +10,7 @@ use corer_proto::{
 
 use crate::error::ConvertError;
 use crate::lower::Classifier;
-use crate::shapes::{Extent, Shape, Shapes};
+use crate::shapes::{Shape, Shapes};
 
 /// What callers see of each input and output, by name.
 const MEANINGS: &[(&str, &str)] = &[
@@ -79,11 +79,13 @@ pub(crate) fn model(
 
 /// The inputs with the shapes each takes.
 fn inputs(function: &Function, shapes: &Shapes) -> Result<Vec<Feature>, ConvertError> {
-    if let Shapes::Enumerated { .. } = shapes
-        && function.inputs.len() > 1
-        && function.opset < Opset::CoreMl8
-    {
-        let names: Vec<_> = function.inputs.iter().map(|input| input.name.as_str()).collect();
+    let open = function.inputs.iter().filter(|input| {
+        let tensor = input.ty.as_tensor();
+        tensor.is_some_and(|tensor| tensor.known_shape().is_none())
+    });
+    let names: Vec<&str> = open.map(|input| input.name.as_str()).collect();
+    let enumerated = matches!(shapes, Shapes::Enumerated { .. });
+    if enumerated && names.len() > 1 && function.opset < Opset::CoreMl8 {
         return Err(ConvertError::Request {
             flag: "--sequence-length",
             reason: format!(
@@ -100,13 +102,19 @@ fn inputs(function: &Function, shapes: &Shapes) -> Result<Vec<Feature>, ConvertE
         let tensor = input.ty.as_tensor();
         let dtype = tensor.and_then(|tensor| ArrayType::from_data_type(tensor.dtype));
         let dtype = dtype.ok_or_else(|| unknown(&input.name, &format!("{} can't be a feature", input.ty)))?;
-        let sized = |shape: Shape| vec![shape.batch, shape.tokens];
-        let range = |extent: Extent| (extent.least, Some(extent.most));
-        let default = match tensor.and_then(|tensor| tensor.known_shape()) {
-            Some(shape) => shape,
-            None => sized(shapes.default_shape()),
+        let dims = tensor.map_or(&[][..], |tensor| &tensor.shape[..]);
+        // Its own sizes, and the open ones as they are in `shape`: the batch's symbol is the first (`InputShape`).
+        let sized = |shape: Shape| -> Vec<u64> {
+            let size = |dim: &Dim| match dim {
+                Dim::Known(size) => *size,
+                Dim::Symbol(0) => shape.batch,
+                Dim::Symbol(_) => shape.tokens,
+            };
+            dims.iter().map(size).collect()
         };
+        let default = sized(shapes.default_shape());
         let flexibility = match shapes {
+            _ if dims.iter().all(|dim| dim.known().is_some()) => Flexibility::Fixed,
             Shapes::Fixed(_) | Shapes::Functions { .. } => Flexibility::Fixed,
             Shapes::Enumerated { shapes } => {
                 let mut all: Vec<_> = shapes.iter().copied().map(sized).collect();
@@ -114,7 +122,20 @@ fn inputs(function: &Function, shapes: &Shapes) -> Result<Vec<Feature>, ConvertE
                 all.sort_by_key(|shape| *shape != default);
                 Flexibility::Enumerated(all)
             }
-            Shapes::Range(shape) => Flexibility::Range(vec![range(shape.batch), range(shape.tokens)]),
+            Shapes::Range(shape) => {
+                let (least, most) = (
+                    Shape {
+                        batch: shape.batch.least,
+                        tokens: shape.tokens.least,
+                    },
+                    Shape {
+                        batch: shape.batch.most,
+                        tokens: shape.tokens.most,
+                    },
+                );
+                let ends = sized(least).into_iter().zip(sized(most));
+                Flexibility::Range(ends.map(|(least, most)| (least, Some(most))).collect())
+            }
         };
         let mut feature = Feature::multi_array(&input.name, dtype, default);
         if let FeatureType::MultiArray {

@@ -14,6 +14,7 @@ pub mod shapes;
 pub mod source;
 
 mod describe;
+mod open;
 
 use std::collections::BTreeMap;
 
@@ -86,9 +87,20 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
     let mut functions = Vec::with_capacity(wanted.len());
     let mut read = None;
     for (name, shape) in wanted {
-        let mut imported = model.import(request, shape)?;
-        imported.graph.longest = longest;
-        let reports = passes::run(&mut imported.graph, request.layout, request.attention)?;
+        let (mut imported, mut reports) = match model {
+            frontend::Model::Program(_) if !shape.is_known() => open::import(&model, request, shape)?,
+            _ => {
+                let mut imported = model.import(request, shape)?;
+                imported.graph.longest = longest;
+                let reports = passes::lift(&mut imported.graph)?;
+                (imported, reports)
+            }
+        };
+        reports.extend(passes::suit(
+            &mut imported.graph,
+            request.layout,
+            request.attention,
+        )?);
         let classifier = classifier(request, &imported, &batch)?;
         let function = lower::lower(&imported.graph, settings, classifier.as_ref(), &mut weights)?;
         functions.push((name, function));

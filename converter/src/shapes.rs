@@ -186,6 +186,11 @@ pub struct InputShape {
 }
 
 impl InputShape {
+    /// Whether neither size is open.
+    pub fn is_known(&self) -> bool {
+        self.batch.known().is_some() && self.tokens.known().is_some()
+    }
+
     /// The batch as a dimension of the graph.
     pub fn batch_dim(&self) -> Dim {
         self.batch.known().map_or(Dim::Symbol(0), Dim::Known)

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
-use crate::harness::{Scratch, assert_conversion, assert_run, fixture};
+use crate::harness::{Scratch, assert_conversion, assert_run, fixture, fixtures};
 
 const CONVERT: [&str; 4] = ["convert", "model", "-o", "Out.mlpackage"];
 
@@ -184,6 +184,71 @@ fn every_bucket_computes_what_pytorch_recorded_at_its_length() {
             }
         }
     }
+}
+
+/// Path of a program in `fixtures/families`.
+fn program(path: &str) -> String {
+    let path = fixtures().join("families").join(path);
+    path.display().to_string()
+}
+
+#[test]
+fn traces_and_exports_take_several_sizes_as_checkpoints_do() {
+    let programs = [
+        "bert/feature-extraction/torch2.7-eager.pt",
+        "bert/feature-extraction/torch2.15-sdpa.pt",
+        "bert/feature-extraction/torch2.7-export-dynamic.pt2",
+        "distilbert/feature-extraction/torch2.7-sdpa.pt",
+        "albert/feature-extraction/torch2.7-sdpa.pt",
+    ];
+    let forms: [&[&str]; 4] = [
+        &["--sequence-length", "16,32"],
+        &["--sequence-length", "16,32", "--buckets", "enumerated"],
+        &["--sequence-length", "8..40"],
+        &["--sequence-length", "8..40", "--batch-size", "1..3"],
+    ];
+    for (index, path) in programs.into_iter().enumerate() {
+        for (form, flags) in forms.into_iter().enumerate() {
+            let scratch = Scratch::new();
+            let layout = if (index + form) % 2 == 0 {
+                "ane"
+            } else {
+                "standard"
+            };
+            let source = program(path);
+            let convert = ["convert", &source, "-o", "Out.mlpackage", "--target", "ios18"];
+            let as_asked = ["--layout", layout, "--precision", "fp32"];
+            let output = scratch.output(&[&convert[..], &as_asked, flags].concat());
+            let what = format!("{path} {layout} {flags:?}");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{what}: {said}");
+            let recording = std::path::Path::new(&source).with_file_name("expected.safetensors");
+            let recording = recording.display().to_string();
+            let golden = ["verify", "Out.mlpackage", "--golden", &recording];
+            let (code, report) = json(
+                &scratch,
+                &[&golden[..], &["--max-abs", "1e-5", "--json"]].concat(),
+            );
+            assert_eq!(code, Some(0), "{what}: {report:#}");
+            for bucket in report["buckets"].as_array().expect("buckets") {
+                assert_eq!(bucket["length"], 32, "{what}");
+            }
+            let check = scratch.output(&["inspect", "--check", "Out.mlpackage"]);
+            assert_eq!(check.status.code(), Some(0), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_trace_whose_constants_follow_the_length_keeps_no_length_open() {
+    let scratch = Scratch::new();
+    let source = program("mpnet/feature-extraction/torch2.7-eager.pt");
+    std::fs::copy(source, scratch.path().join("model.pt")).expect("a copy");
+    let open = ["--sequence-length", "8..32"];
+    assert_run!(
+        scratch,
+        [&["convert", "model.pt", "-o", "Out.mlpackage"][..], &open].concat()
+    );
 }
 
 #[test]

@@ -5,12 +5,14 @@
 
 mod infer;
 mod op;
+mod open;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use infer::infer;
 pub use op::{AttentionLayout, Comparison, Op, PoolKind, Reduction, ScoreSide, Unary};
+pub use open::Probe;
 
 use corer_mil::Dim;
 

@@ -57,48 +57,79 @@ pub fn left_plain(graph: &Graph) -> Vec<LeftPlain> {
     left_plain::of(graph)
 }
 
-/// Runs every pass the layout asks for.
+/// Finds what the source means, whatever the layout.
 ///
 /// # Errors
 /// A weight that can't be read, or a graph that does not hold together after a pass.
+pub fn lift(graph: &mut Graph) -> Result<Vec<PassReport>, ConvertError> {
+    // Constants first: the later passes look through sums and lookups.
+    run_all(
+        graph,
+        &[
+            ("fold-constant-lookups", fold_constant_lookups::run),
+            ("fold-constant-adds", fold_constant_adds::run),
+            ("drop-transposes", drop_transposes::run),
+            ("sink-expands", sink_expands::run),
+            ("lift-padding-mask", lift_padding_mask::run),
+            ("lift-pooling", lift_pooling::run),
+            ("merge-duplicates", merge_duplicates::run),
+            ("fill-to-add", fill_to_add::run),
+            ("lift-position-ids", lift_position_ids::run),
+            ("lift-layer-norm", lift_layer_norm::run),
+            ("lift-gelu", lift_gelu::run),
+            ("split-projections", split_projections::run),
+            ("lift-attention", lift_attention::run),
+        ],
+    )
+}
+
+/// Suits what was lifted to a layout.
+///
+/// # Errors
+/// As [`lift`].
+pub fn suit(
+    graph: &mut Graph,
+    layout: Layout,
+    attention: AttentionForm,
+) -> Result<Vec<PassReport>, ConvertError> {
+    if layout != Layout::Ane {
+        return Ok(Vec::new());
+    }
+    let form: Rewrite = match attention {
+        AttentionForm::Auto if graph.longest.is_some() => attention_form::auto_shared,
+        AttentionForm::Auto => attention_form::auto,
+        AttentionForm::Packed => attention_form::packed,
+        AttentionForm::Split => attention_form::split,
+    };
+    // The scale is folded before weights are interleaved, so that both see plain linears.
+    run_all(
+        graph,
+        &[
+            ("fold-attention-scale", fold_attention_scale::run),
+            ("attention-form", form),
+        ],
+    )
+}
+
+/// Runs every pass the layout asks for.
+///
+/// # Errors
+/// As [`lift`].
 pub fn run(
     graph: &mut Graph,
     layout: Layout,
     attention: AttentionForm,
 ) -> Result<Vec<PassReport>, ConvertError> {
-    // Constants first: the later passes look through sums and lookups. Attention is lifted before its form is
-    // chosen, and the scale is folded before weights are interleaved, so that each sees plain linears.
-    let mut passes: Vec<(&'static str, Rewrite)> = vec![
-        ("fold-constant-lookups", fold_constant_lookups::run),
-        ("fold-constant-adds", fold_constant_adds::run),
-        ("drop-transposes", drop_transposes::run),
-        ("sink-expands", sink_expands::run),
-        ("lift-padding-mask", lift_padding_mask::run),
-        ("lift-pooling", lift_pooling::run),
-        ("merge-duplicates", merge_duplicates::run),
-        ("fill-to-add", fill_to_add::run),
-        ("lift-position-ids", lift_position_ids::run),
-        ("lift-layer-norm", lift_layer_norm::run),
-        ("lift-gelu", lift_gelu::run),
-        ("split-projections", split_projections::run),
-        ("lift-attention", lift_attention::run),
-    ];
-    if layout == Layout::Ane {
-        passes.push(("fold-attention-scale", fold_attention_scale::run));
-        passes.push((
-            "attention-form",
-            match attention {
-                AttentionForm::Auto if graph.longest.is_some() => attention_form::auto_shared,
-                AttentionForm::Auto => attention_form::auto,
-                AttentionForm::Packed => attention_form::packed,
-                AttentionForm::Split => attention_form::split,
-            },
-        ));
-    }
+    let mut reports = lift(graph)?;
+    reports.extend(suit(graph, layout, attention)?);
+    Ok(reports)
+}
+
+fn run_all(graph: &mut Graph, passes: &[(&'static str, Rewrite)]) -> Result<Vec<PassReport>, ConvertError> {
     let mut reports = Vec::with_capacity(passes.len());
     for (name, pass) in passes {
         let graph_error = |error| ConvertError::Graph {
-            stage: name.into(),
+            stage: (*name).into(),
             error,
         };
         let rewrites = pass(graph).map_err(|error| match error {
