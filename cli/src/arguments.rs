@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, convert, init, inspect, publish, pull, release, verify};
+use crate::commands::{completions, convert, init, inspect, publish, pull, quantize, release, verify};
 use crate::exit_codes;
 
 /// Turns a PyTorch BERT checkpoint into a Core ML package and proves that the package computes the same.
@@ -35,6 +35,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Convert(Box<convert::Arguments>),
+    Quantize(Box<quantize::Arguments>),
     Inspect(inspect::Arguments),
     Verify(Box<verify::Arguments>),
     Publish(publish::Arguments),
@@ -53,6 +54,7 @@ const STYLES: Styles = Styles::styled()
 const AFTER_HELP: &str = "\
 Examples:
   corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage --verify
+  corer quantize MiniLM.mlpackage -o MiniLM-lut6.mlpackage --weights lut6
   corer inspect MiniLM.mlpackage
   corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2 --texts sentences.txt --report report
   corer publish MiniLM.mlpackage --report report --to oci-layout:models:1.0";

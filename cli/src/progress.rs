@@ -73,6 +73,20 @@ impl corer_proto::Progress for Bars {
     }
 }
 
+impl corer_quantizer::Progress for Bars {
+    fn start(&self, step: &str, total: u64) {
+        self.begin(step, total, "{percent}%");
+    }
+
+    fn advance(&self, done: u64) {
+        self.more(done);
+    }
+
+    fn finish(&self) {
+        self.end();
+    }
+}
+
 impl corer_verifier::Progress for Bars {
     fn start(&self, step: &str, total: u64) {
         self.begin(step, total, "{pos}/{len}");

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anstyle::AnsiColor;
 use corer_converter::shapes::Sizes;
@@ -11,11 +11,11 @@ use corer_converter::{
     AttentionForm, Buckets, Conversion, ConvertError, InputSpec, Layout, Precision, Request, Task,
 };
 use corer_mil::{DataType, Target, WeightError};
-use corer_proto::{WriteError, WriteOptions, Written};
+use corer_proto::{WriteOptions, Written};
 use corer_verifier::VerifyReport;
 use serde::Serialize;
 
-use super::verify;
+use super::{calibration, package_output, quantize, verify};
 use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
@@ -100,6 +100,12 @@ pub(crate) struct Arguments {
     /// Clamp weights beyond the fp16 range instead of refusing them
     #[arg(long, help_heading = PROGRAM)]
     saturate: bool,
+
+    #[command(flatten)]
+    weights: quantize::Schemes,
+
+    #[command(flatten)]
+    texts: calibration::Texts,
 
     /// Verify the written package against the source; exit 4 when it is below the default thresholds
     #[arg(long)]
@@ -233,6 +239,7 @@ Examples:
   corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage --sequence-length 32,64,128,256 --target ios18
   corer convert sst2 -o Sst2.mlpackage --classifier --target ios17
   corer convert traced.pt -o Traced.mlpackage --input extra=float32:B,4 --explain-passes
+  corer convert all-MiniLM-L6-v2 -o MiniLM-int8.mlpackage --weights int8
   corer convert bert-base-uncased -o Bert.mlpackage --layout standard --precision fp32 --json";
 
 /// Converts, writes and says what was written.
@@ -240,14 +247,14 @@ Examples:
 /// # Errors
 /// When the output is in the way, the source can't be converted, or the package can't be written.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
-    check_output(&arguments.output, arguments.force)?;
+    package_output::check(&arguments.output, arguments.force)?;
     if arguments.verify && arguments.source.is_file() {
         let message = "--verify needs a checkpoint to verify against; a trace or export is none";
         let hint = "convert without it, then `corer verify OUT.mlpackage --reference CHECKPOINT`, or --golden with \
                     recorded outputs";
         return Err(Failure::new(Exit::Usage, message).hint(hint));
     }
-    let conversion = corer_converter::convert(&arguments.request())
+    let mut conversion = corer_converter::convert(&arguments.request())
         .map_err(|error| conversion_failure(error, arguments.task))?;
     let messages = Messages::new(quiet);
     for note in &conversion.notes {
@@ -256,6 +263,27 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     if !conversion.unused.is_empty() {
         messages.note(&unused(&conversion.unused))?;
     }
+    let threads = arguments.threads.map(NonZeroUsize::get);
+    let directory = package_output::directory(&arguments.output);
+    let compression = match arguments.weights.config()? {
+        Some(config) => {
+            let model = &mut conversion.model;
+            let source = Some(arguments.source.as_path());
+            let texts = arguments.texts.rows(&model.program, source)?;
+            let how = quantize::How {
+                config: &config,
+                target: None,
+                texts: texts.as_ref(),
+                scratch: directory,
+                threads,
+            };
+            let report = quantize::compress(model, &how, quiet)
+                .map_err(|error| quantize::failure(error, Exit::Source))?;
+            quantize::tell(&report, &messages)?;
+            Some(report)
+        }
+        None => None,
+    };
     let (written, source_digest) = write(arguments, &conversion, quiet)?;
     let verification = match arguments.verify {
         true => {
@@ -299,6 +327,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
             })
             .collect(),
         explain: arguments.explain_passes,
+        compression: compression.as_ref(),
         verification: verification.as_ref(),
         exit_code: failure.as_ref().map_or(Exit::Done, Failure::exit).code(),
     };
@@ -334,30 +363,9 @@ impl Arguments {
     }
 }
 
-/// Refuses an output that can't be written before the source is read.
-fn check_output(output: &Path, force: bool) -> Result<(), Failure> {
-    if output
-        .extension()
-        .is_none_or(|extension| extension != "mlpackage")
-    {
-        let message = format!("{}: a package's name must end in .mlpackage", output.display());
-        return Err(Failure::new(Exit::Usage, message));
-    }
-    if !force && output.symlink_metadata().is_ok() {
-        return Err(exists(output));
-    }
-    match output.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
-            let message = format!("{}: is not a directory", parent.display());
-            Err(Failure::new(Exit::Usage, message).hint("the directory the package goes into must exist"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn exists(output: &Path) -> Failure {
-    Failure::new(Exit::Usage, format!("{}: already exists", output.display()))
-        .hint("replace it with --force, or choose another --output")
+/// The failure a package that could not be written from a source stands for.
+pub(super) fn write_failure(error: corer_proto::WriteError) -> Failure {
+    package_output::failure(error, Exit::Source)
 }
 
 /// The failure that a conversion's error stands for.
@@ -378,21 +386,9 @@ pub(super) fn conversion_failure(error: ConvertError, task: Task) -> Failure {
     }
 }
 
-/// The failure a package that could not be written stands for.
-pub(super) fn write_failure(error: WriteError) -> Failure {
-    match error {
-        WriteError::Exists { path } => exists(&path),
-        WriteError::NotAPackage { .. } | WriteError::BadPath { .. } => Failure::new(Exit::Usage, error),
-        WriteError::Weight { .. } => Failure::new(Exit::Source, error),
-        WriteError::NoSpace { .. } | WriteError::Io { .. } | WriteError::Model { .. } => {
-            Failure::new(Exit::Unexpected, error)
-        }
-    }
-}
-
 /// Writes the package, the source being hashed meanwhile; gives the source's digest too.
 fn write(arguments: &Arguments, conversion: &Conversion, quiet: bool) -> Result<(Written, String), Failure> {
-    clean_up_when_interrupted(&arguments.output);
+    package_output::clean_up_when_interrupted(&arguments.output);
     let bars = Bars::new(quiet);
     let hashing = conversion
         .source
@@ -421,16 +417,6 @@ fn write(arguments: &Arguments, conversion: &Conversion, quiet: bool) -> Result<
     let written =
         corer_proto::write(&arguments.output, &conversion.model, &options).map_err(write_failure)?;
     Ok((written, digest.take()))
-}
-
-/// Has an interrupt (or a request to terminate) remove the unfinished package before the process ends.
-fn clean_up_when_interrupted(output: &Path) {
-    let output = output.to_owned();
-    // Without a handler the next conversion to the same place removes what is left behind.
-    let _ = ctrlc::set_handler(move || {
-        corer_proto::discard_unfinished(&output);
-        std::process::exit(i32::from(Exit::Interrupted.code()));
-    });
 }
 
 /// Most tensor names one note spells out.
@@ -476,6 +462,8 @@ struct Report<'a> {
     left_plain: Vec<Left<'a>>,
     #[serde(skip)]
     explain: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compression: Option<&'a corer_quantizer::Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verification: Option<&'a VerifyReport>,
     exit_code: u8,
@@ -542,6 +530,9 @@ impl Report<'_> {
             writeln!(out, "  source   {}", self.source_digest)?;
             if self.explain {
                 self.passes(out)?;
+            }
+            if let Some(report) = self.compression {
+                write!(out, "\n{}", quantize::Table(report))?;
             }
             match self.verification {
                 Some(report) => write!(out, "\n{report}"),

@@ -1,11 +1,14 @@
 //! One module per command: its flags, its help, and what it does with the libraries.
 
+mod calibration;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod init;
 pub(crate) mod inspect;
+mod package_output;
 pub(crate) mod publish;
 pub(crate) mod pull;
+pub(crate) mod quantize;
 pub(crate) mod release;
 pub(crate) mod verify;
 
@@ -20,6 +23,7 @@ use crate::failure::Failure;
 pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, cli.quiet),
+        Command::Quantize(arguments) => quantize::run(&arguments, cli.quiet),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments, cli.quiet),
         Command::Release(arguments) => release::run(&arguments, cli.quiet),

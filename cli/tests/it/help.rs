@@ -13,6 +13,11 @@ fn help_convert() {
 }
 
 #[test]
+fn help_quantize() {
+    assert_run!(Scratch::new(), ["quantize", "--help"]);
+}
+
+#[test]
 fn help_inspect() {
     assert_run!(Scratch::new(), ["inspect", "--help"]);
 }
@@ -55,6 +60,7 @@ fn completions_know_every_command() {
         assert!(output.status.success() && output.stderr.is_empty(), "{shell}");
         for command in [
             "convert",
+            "quantize",
             "inspect",
             "verify",
             "publish",

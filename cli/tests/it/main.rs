@@ -10,6 +10,7 @@ mod inspect;
 mod interrupt;
 mod lengths;
 mod publish;
+mod quantize;
 mod release;
 mod traces;
 mod usage;

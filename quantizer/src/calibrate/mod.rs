@@ -1,0 +1,410 @@
+//! Data-aware compression: layers are rounded for what texts feed them.
+//!
+//! The function is run stretch by stretch, twice: as it was, and with what has been compressed so far. Before each
+//! layer both stop; what arrives there is summed up ([`statistics`]), the layer's weights are rounded so that their
+//! outputs stay nearest to the original's ([`compensate`]), and the second run goes on with the rounded weights. Only
+//! one layer's statistics are in memory; what flows between the stretches is on disk.
+
+mod compensate;
+mod flow;
+mod matrix;
+mod segment;
+mod statistics;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use corer_mil::{Block, DataType, MemoryWeight, Opset, Program, TensorType, Value};
+use corer_runtime::Tensor;
+
+use crate::codec::{Codec, Deviation};
+use crate::decompress::decompress;
+use crate::dense::Dense;
+use crate::emit::{self, Compressed, Content};
+use crate::error::QuantizeError;
+use crate::mask::{Mask, by_magnitude};
+use crate::pack::pack;
+use crate::palette;
+use crate::progress::Progress;
+use crate::sample::Importance;
+use crate::scheme::{Coding, Palette, Prune, Scheme};
+use crate::sites::{Site, State};
+use crate::store::Store;
+use crate::variant::{self, Cut, Outcome, Variant};
+
+use compensate::Rounding;
+use flow::Flow;
+use segment::Parts;
+use statistics::{Metric, Statistics, tokens};
+
+/// What the model is to be run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Calibration<'a> {
+    /// The function to run; the others share its weights.
+    pub function: &'a str,
+    /// Inputs, as many as it takes at a time in each row.
+    pub rows: &'a [CalibrationRow],
+}
+
+/// Inputs of one run.
+#[derive(Clone, Debug)]
+pub struct CalibrationRow {
+    /// By name.
+    pub inputs: BTreeMap<String, Tensor>,
+    /// Which positions hold tokens, (B, S) row-major; the others are left out of the statistics.
+    pub tokens: Vec<bool>,
+}
+
+/// Share of the metric's mean that is added to its diagonal.
+const DAMPING: f32 = 0.01;
+/// Tokens summed up at a time.
+const TOKENS: usize = 2048;
+/// Steps in which pruning goes from all elements to the share asked for, and how often the rest settles after each.
+const PRUNING_STEPS: usize = 4;
+const SETTLING: usize = 3;
+/// How often parameters are refitted, the codes settling after each.
+const REFITS: usize = 3;
+
+/// A weight to be compressed.
+pub(crate) struct Job<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) scheme: Scheme,
+    pub(crate) dense: Dense,
+}
+
+/// Compresses the weights of one function, in the order they are used.
+pub(crate) fn compress(
+    program: &Program,
+    calibration: &Calibration<'_>,
+    jobs: &[Job<'_>],
+    store: &Store,
+    scratch: &Path,
+    progress: &dyn Progress,
+) -> Result<Vec<Outcome>, QuantizeError> {
+    let fail = |reason: String| QuantizeError::Calibration { reason };
+    let name = calibration.function;
+    let function = program
+        .functions
+        .get(name)
+        .ok_or_else(|| fail(format!("there is no function `{name}`")))?;
+    let body = function
+        .body()
+        .ok_or_else(|| fail(format!("function `{name}` has no body")))?;
+    if calibration.rows.is_empty() {
+        return Err(fail("there are no texts".into()));
+    }
+    let parts = Parts::new(function, body);
+    let mut outcomes: Vec<Option<Outcome>> = jobs.iter().map(|_| None).collect();
+    let mut replaced: BTreeMap<String, Value> = BTreeMap::new();
+    let stages = stages(body, jobs);
+    progress.start("calibrating", stages.len() as u64 + 1);
+    for (index, job) in jobs.iter().enumerate() {
+        if stages.iter().any(|stage| stage.jobs.contains(&index)) {
+            continue;
+        }
+        let channels = job.site.channels();
+        let outcome = variant::compress(store, &job.dense, channels, &job.scheme, None, function.opset)?;
+        if let Ok(variant) = &outcome {
+            let values = decoded(job.site, &variant.compressed, function.opset)?;
+            replaced.insert(job.site.name.clone(), value(store, job.site, &values)?);
+        }
+        outcomes[index] = Some(outcome);
+    }
+    progress.advance(1);
+    let inputs: Vec<BTreeMap<String, Tensor>> =
+        calibration.rows.iter().map(|row| row.inputs.clone()).collect();
+    let mut original = Flow::begin(&function.inputs, &inputs);
+    let mut compressed = Flow::begin(&function.inputs, &inputs);
+    for stage in &stages {
+        let live = parts.live(stage.cut);
+        let none = BTreeMap::new();
+        original = original.advance(&parts.between(&original.values, &live, &none), &live, scratch)?;
+        compressed = compressed.advance(
+            &parts.between(&compressed.values, &live, &replaced),
+            &live,
+            scratch,
+        )?;
+        let metric = metric(calibration, stage, &original, &compressed)?;
+        for index in &stage.jobs {
+            let job = &jobs[*index];
+            let outcome = match &metric {
+                Some(metric) => {
+                    let (outcome, values) = compensated(store, job, metric, function.opset)?;
+                    if outcome.is_ok() {
+                        replaced.insert(job.site.name.clone(), value(store, job.site, &values)?);
+                    }
+                    outcome
+                }
+                None => variant::compress(
+                    store,
+                    &job.dense,
+                    job.site.channels(),
+                    &job.scheme,
+                    None,
+                    function.opset,
+                )?,
+            };
+            outcomes[*index] = Some(outcome);
+        }
+        progress.advance(1);
+    }
+    progress.finish();
+    Ok(outcomes
+        .into_iter()
+        .map(|outcome| outcome.unwrap_or_else(|| Err("it was not reached".into())))
+        .collect())
+}
+
+/// Layers that are fed the same value.
+struct Stage {
+    /// The first operation that takes it.
+    cut: usize,
+    input: String,
+    channel_axis: usize,
+    channels: usize,
+    jobs: Vec<usize>,
+}
+
+/// The layers in order; a weight with other uses, or a scheme that can't be compensated, is in none.
+fn stages(body: &Block, jobs: &[Job<'_>]) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = Vec::new();
+    for (index, job) in jobs.iter().enumerate() {
+        let site = job.site;
+        let [used] = &site.uses[..] else { continue };
+        let Some(input) = &used.input else { continue };
+        let plain = site.shape.len() >= 2 && site.shape[2..].iter().all(|size| *size == 1);
+        let scalar = !matches!(job.scheme.coding, Coding::Palette(Palette { vector: 2.., .. }));
+        let Some(cut) = body
+            .operations
+            .iter()
+            .position(|operation| operation.name() == used.name)
+        else {
+            continue;
+        };
+        if !plain || !scalar {
+            continue;
+        }
+        match stages
+            .iter_mut()
+            .find(|stage| stage.input == *input && stage.channels == site.shape[1])
+        {
+            Some(stage) => {
+                stage.cut = stage.cut.min(cut);
+                stage.jobs.push(index);
+            }
+            None => stages.push(Stage {
+                cut,
+                input: input.clone(),
+                channel_axis: if used.op == "conv" { 1 } else { usize::MAX },
+                channels: site.shape[1],
+                jobs: vec![index],
+            }),
+        }
+    }
+    stages.sort_by_key(|stage| stage.cut);
+    stages
+}
+
+/// What a stage's layers are fed; `None` when that is not what was expected.
+fn metric(
+    calibration: &Calibration<'_>,
+    stage: &Stage,
+    original: &Flow,
+    compressed: &Flow,
+) -> Result<Option<Metric>, QuantizeError> {
+    let mut statistics = Statistics::new(stage.channels);
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    for (index, row) in calibration.rows.iter().enumerate() {
+        for (flow, all) in [(original, &mut before), (compressed, &mut after)] {
+            let tensor = flow.load(index, &stage.input)?;
+            let axis = stage.channel_axis.min(tensor.shape().len().saturating_sub(1));
+            match tokens(&tensor, axis, stage.channels, &row.tokens) {
+                Some(rows) => all.extend(rows),
+                None => return Ok(None),
+            }
+        }
+        if after.len() >= TOKENS * stage.channels || index + 1 == calibration.rows.len() {
+            statistics.add(&before, &after);
+            before.clear();
+            after.clear();
+        }
+    }
+    statistics.metric(DAMPING).map(Some)
+}
+
+/// Compresses one weight for a metric; gives its new values too.
+fn compensated(
+    store: &Store,
+    job: &Job<'_>,
+    metric: &Metric,
+    opset: Opset,
+) -> Result<(Outcome, Vec<f32>), QuantizeError> {
+    let (dense, scheme) = (&job.dense, &job.scheme);
+    let channels = job.site.channels();
+    let Cut { grid, note } = match variant::cut(&dense.shape, channels, scheme) {
+        Ok(cut) => cut,
+        Err(reason) => return Ok((Err(reason), Vec::new())),
+    };
+    let weights = dense.to_vec()?;
+    dense.check_finite(0, &weights)?;
+    let target = metric.target(&weights);
+    let mut fitted = target.clone();
+    let keep = match scheme.prune {
+        None => None,
+        Some(Prune::Ratio(ratio)) => {
+            let (values, keep) = pruned(metric, &target, ratio, &grid, dense.dtype);
+            fitted = values;
+            Some(keep)
+        }
+        Some(other) => {
+            let mask = by_magnitude(dense, other, channels)?;
+            Some(
+                (0..weights.len())
+                    .map(|index| mask.keeps(index))
+                    .collect::<Vec<bool>>(),
+            )
+        }
+    };
+    let mask = keep
+        .as_ref()
+        .map(|keep| Mask::from_fn(keep.len(), |index| keep[index]));
+    let fitted = Dense {
+        name: dense.name.clone(),
+        source: Arc::new(MemoryWeight(crate::dense::to_bytes(DataType::Fp32, &fitted))),
+        dtype: DataType::Fp32,
+        shape: dense.shape.clone(),
+    };
+    let importance = Importance {
+        axis: channels.input,
+        values: metric.diagonal(),
+    };
+    let parameters = variant::parameters(
+        &fitted,
+        &grid,
+        mask.as_ref(),
+        Some(&importance),
+        scheme,
+        opset,
+        dense.dtype,
+    )?;
+    let codec = match parameters {
+        Ok((codec, _)) => codec,
+        Err(reason) => return Ok((Err(reason), Vec::new())),
+    };
+    let mut rounding = Rounding::new(metric, &target, keep.as_deref(), codec, &grid, dense.dtype);
+    let fixed = matches!(
+        scheme.coding,
+        Coding::Palette(Palette {
+            int8_entries: true,
+            ..
+        })
+    );
+    if rounding.feed_forward().is_none() {
+        return Ok((Err("its inputs are not finite".into()), Vec::new()));
+    }
+    for _ in 0..REFITS {
+        if !fixed {
+            rounding.refit();
+        }
+        rounding.settle(SETTLING);
+    }
+    let (values, codes, _, codec) = rounding.finish();
+    let deviation = Deviation::measure(&weights, &values);
+    let kept = |index: usize| mask.as_ref().is_none_or(|mask| mask.keeps(index));
+    let room = match &codec {
+        Codec::Dense => {
+            let numbers: Vec<f32> = values
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| kept(*at))
+                .map(|(_, v)| *v)
+                .collect();
+            store.numbers(dense.dtype, &numbers)?
+        }
+        codec => {
+            let codes: Vec<u8> = codes
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| kept(*at))
+                .map(|(_, c)| *c)
+                .collect();
+            store.bytes(&pack(&codes, codec.bits()))?
+        }
+    };
+    let content = match codec {
+        Codec::Dense => Content::Dense,
+        Codec::Linear { linear, steps } => Content::Linear { linear, steps },
+        Codec::Palette { entries, mut tables } => {
+            let int8 = fixed.then(|| palette::to_int8(&mut tables, entries, dense.dtype));
+            Content::Palette {
+                bits: entries.ilog2(),
+                tables,
+                int8,
+                vector: None,
+            }
+        }
+    };
+    let variant = Variant {
+        compressed: Compressed {
+            dtype: dense.dtype,
+            grid,
+            content,
+            mask: mask.map(Arc::new),
+            codes: Arc::new(room),
+        },
+        deviation,
+        note,
+    };
+    Ok((Ok(variant), values))
+}
+
+/// Zeroes a share of the elements little by little, the rest making up for them: values and what is kept.
+fn pruned(
+    metric: &Metric,
+    target: &[f32],
+    ratio: f64,
+    grid: &crate::grid::Grid,
+    dtype: DataType,
+) -> (Vec<f32>, Vec<bool>) {
+    let len = target.len();
+    let zeros = ((ratio * len.saturating_sub(1) as f64) as usize + 1).min(len.saturating_sub(1));
+    let inverse = metric.inverse_diagonal();
+    let mut rounding = Rounding::new(metric, target, None, Codec::Dense, grid, dtype);
+    for step in 1..=PRUNING_STEPS {
+        rounding.prune(len - zeros * step / PRUNING_STEPS, &inverse);
+        rounding.settle(SETTLING);
+    }
+    let (values, _, keep, _) = rounding.finish();
+    (values, keep.unwrap_or_else(|| vec![true; len]))
+}
+
+/// What a compressed weight decompresses to.
+fn decoded(site: &Site, compressed: &Compressed, opset: Opset) -> Result<Vec<f32>, QuantizeError> {
+    let emitted = emit::emit(compressed, &site.name, opset, &mut Default::default());
+    let chain: Vec<usize> = (0..emitted.operations.len()).collect();
+    let block = Block {
+        operations: emitted.operations,
+        ..Block::default()
+    };
+    decompress(site, &block, opset, &chain)
+}
+
+/// A dense weight of these values.
+fn value(store: &Store, site: &Site, values: &[f32]) -> Result<Value, QuantizeError> {
+    let shape = site.shape.iter().map(|size| *size as u64);
+    let room = store.numbers(site.dtype, values)?;
+    Ok(Value::weight(TensorType::new(site.dtype, shape), Arc::new(room)))
+}
+
+/// Whether a weight of another function is this one.
+pub(crate) fn same(site: &Site, other: &Site) -> bool {
+    let bytes = |site: &Site| match &site.state {
+        State::Dense(dense) => dense.source.to_vec().ok(),
+        State::Compressed { .. } => None,
+    };
+    site.name == other.name
+        && site.shape == other.shape
+        && site.dtype == other.dtype
+        && bytes(site).is_some_and(|a| Some(a) == bytes(other))
+}
