@@ -240,6 +240,32 @@ fn traces_and_exports_take_several_sizes_as_checkpoints_do() {
 }
 
 #[test]
+fn families_with_tables_of_positions_have_functions_and_no_open_length() {
+    for family in ["deberta-v3", "modernbert", "mpnet", "nomic-bert"] {
+        let scratch = Scratch::new();
+        let source = program(&format!("{family}/feature-extraction"));
+        let convert = ["convert", &source, "-o", "Out.mlpackage", "--target", "ios18"];
+        let form = ["--precision", "fp32", "--sequence-length", "16,32"];
+        let output = scratch.output(&[&convert[..], &form].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{family}: {said}");
+        let recording = format!("{source}/expected.safetensors");
+        let golden = ["verify", "Out.mlpackage", "--golden", &recording];
+        let (code, report) = json(
+            &scratch,
+            &[&golden[..], &["--max-abs", "1e-5", "--json"]].concat(),
+        );
+        assert_eq!(code, Some(0), "{family}: {report:#}");
+        assert_eq!(passed(&report), ["*seq32"]);
+        let open = ["--force", "--sequence-length", "16..32"];
+        let output = scratch.output(&[&convert[..], &open].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{family}: {said}");
+        assert!(said.contains("a function for each"), "{family}: {said}");
+    }
+}
+
+#[test]
 fn a_trace_whose_constants_follow_the_length_keeps_no_length_open() {
     let scratch = Scratch::new();
     let source = program("mpnet/feature-extraction/torch2.7-eager.pt");

@@ -67,10 +67,9 @@ impl Inputs {
     pub(super) fn length(&self) -> Result<u64, ConvertError> {
         self.shape.tokens.known().ok_or_else(|| ConvertError::Request {
             flag: "--sequence-length",
-            reason:
-                "this model's positions are tables of one length, so that no range is possible; list the \
-                     lengths that matter (32,64,128)"
-                    .into(),
+            reason: "this model's positions are tables of one length, so that none can stay open; list the \
+                     lengths (32,64,128) with --target ios18 to have a function for each"
+                .into(),
         })
     }
 
