@@ -283,3 +283,73 @@ fn options_that_are_not_converted_are_refused_by_key() {
         );
     }
 }
+
+/// nomic-embed-text's own `config.json` has GPT-2's keys; transformers 5, which made the fixture, has BERT's.
+#[test]
+fn nomic_bert_is_read_with_the_configuration_it_was_published_with() {
+    let scratch = Scratch::new();
+    copy_directory(
+        &family("nomic-bert/feature-extraction"),
+        &scratch.path().join("model"),
+    );
+    let published = json!({
+        "architectures": ["NomicBertModel"], "model_type": "nomic_bert", "activation_function": "swiglu",
+        "n_embd": 32, "n_head": 4, "n_inner": 56, "n_layer": 2, "n_positions": 48, "vocab_size": 99,
+        "type_vocab_size": 2, "layer_norm_epsilon": 1e-12, "rotary_emb_base": 1000, "rotary_emb_fraction": 1.0,
+        "rotary_emb_interleaved": false, "rotary_emb_scale_base": null, "rotary_scaling_factor": null,
+        "prenorm": false, "qkv_proj_bias": false, "mlp_fc1_bias": false, "mlp_fc2_bias": false,
+        "use_rms_norm": false, "causal": false,
+    });
+    fs::write(scratch.path().join("model/config.json"), published.to_string()).expect("config");
+    json(
+        &scratch,
+        &[
+            "convert",
+            "model",
+            "-o",
+            "Out.mlpackage",
+            "--sequence-length",
+            "32",
+            "--json",
+        ],
+    );
+    let recording = scratch
+        .path()
+        .join("model/expected.safetensors")
+        .display()
+        .to_string();
+    json(
+        &scratch,
+        &["verify", "Out.mlpackage", "--golden", &recording, "--json"],
+    );
+}
+
+#[test]
+fn layers_the_configuration_does_not_know_of_are_another_model() {
+    let cases = [
+        ("distilbert", "n_layers", "transformer.layer.1"),
+        ("roberta", "num_hidden_layers", "encoder.layer.1"),
+        ("mpnet", "num_hidden_layers", "encoder.layer.1"),
+        ("deberta-v3", "num_hidden_layers", "encoder.layer.1"),
+        ("modernbert", "num_hidden_layers", "layers.1"),
+        ("nomic-bert", "num_hidden_layers", "encoder.layers.1"),
+    ];
+    for (name, key, left) in cases {
+        let scratch = Scratch::new();
+        configured(&scratch, &format!("{name}/feature-extraction"), key, json!(1));
+        let output = scratch.output(&[
+            "convert",
+            "model",
+            "-o",
+            "Out.mlpackage",
+            "--sequence-length",
+            "32",
+        ]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{name}: {stderr}");
+        assert!(
+            stderr.contains("don't match config.json") && stderr.contains(left),
+            "{name}: {stderr}"
+        );
+    }
+}
