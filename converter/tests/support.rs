@@ -110,7 +110,8 @@ fn page() -> String {
          sentence-transformers directory (`modules.json`): pooling, dense layers and Normalize follow the encoder. Classes named\n\
          `…ForPreTraining` are read without the heads that only training needs.\n\n\
          ## Traces and exports\n\n\
-         What stands in `fixtures/families` beside the checkpoints, saved by the versions of PyTorch named.\n\n\
+         A model saved by `torch.jit.save` or `torch.export.save`. What is read is a matter of operators, not of classes; these stand in\n\
+         `fixtures/families`, saved by the versions of PyTorch named, and are converted and compared like the checkpoints.\n\n\
          | family | recorded |\n|---|---|\n",
     );
     for row in FAMILIES {
