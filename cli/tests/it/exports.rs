@@ -95,3 +95,45 @@ fn every_family_gives_what_pytorch_recorded_in_f32() {
 fn every_family_gives_what_pytorch_recorded_in_half_precision() {
     all_pass("fp16", &["--min-psnr", "60"]);
 }
+
+/// How often each operation stands in the package made of a source for 32 tokens.
+fn operations(source: &std::path::Path) -> Value {
+    let scratch = Scratch::new();
+    let source = source.display().to_string();
+    let output = scratch.output(&[
+        "convert",
+        &source,
+        "-o",
+        "Out.mlpackage",
+        "--sequence-length",
+        "32",
+    ]);
+    assert!(
+        output.status.success(),
+        "{source}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let output = scratch.output(&["inspect", "Out.mlpackage", "--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let function = match &document["functions"] {
+        Value::Array(functions) => &functions[0],
+        functions => &functions["main"],
+    };
+    let operations = function["operations"].clone();
+    assert!(operations["softmax"].is_u64(), "{document:#}");
+    operations
+}
+
+#[test]
+fn an_export_gives_the_operations_its_checkpoint_gives() {
+    let bert = fixtures().join("families/bert/feature-extraction");
+    let checkpoint = operations(&bert);
+    for export in [
+        "torch2.7-export.pt2",
+        "torch2.7-export-dynamic.pt2",
+        "torch2.7-export-core.pt2",
+        "torch2.15-export.pt2",
+    ] {
+        assert_eq!(operations(&bert.join(export)), checkpoint, "{export}");
+    }
+}

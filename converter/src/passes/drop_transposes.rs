@@ -1,28 +1,25 @@
-//! Two swaps of the same dimensions are none. Around convolutions over tokens, and wherever a model turns back and
-//! forth.
+//! Two orders of dimensions that undo each other are none. Around convolutions over tokens, and wherever a model turns
+//! back and forth.
 
 use super::PassError;
 use crate::graph::{Graph, Op};
 
-/// Lets users of the second swap use what lies under the first.
+/// Lets users of the second use what lies under the first.
 pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
     let mut rewrites = 0;
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
         let rank = graph.shape(node.output).len();
-        let pair = |op: &Op| match op {
-            Op::Transpose(a, b) => {
-                let at = |dim: i64| corer_mil::ops::normalize_axis(dim, rank).ok();
-                let (a, b) = (at(*a)?, at(*b)?);
-                Some((a.min(b), a.max(b)))
-            }
-            _ => None,
+        let Some(outer) = order(&node.op, rank) else {
+            continue;
         };
-        let Some(outer) = pair(&node.op) else { continue };
         let Some(under) = graph.producer(node.inputs[0]) else {
             continue;
         };
-        if pair(&under.op) != Some(outer) {
+        let Some(inner) = order(&under.op, rank) else {
+            continue;
+        };
+        if outer.iter().enumerate().any(|(at, dim)| inner[*dim] != at) {
             continue;
         }
         let (scope, old, new) = (node.scope.clone(), node.output, under.inputs[0]);
@@ -34,4 +31,18 @@ pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {
         rewrites += 1;
     }
     Ok(rewrites)
+}
+
+/// Which dimension of its argument each dimension of a result is.
+fn order(op: &Op, rank: usize) -> Option<Vec<usize>> {
+    let at = |dim: i64| corer_mil::ops::normalize_axis(dim, rank).ok();
+    match op {
+        Op::Transpose(a, b) => {
+            let mut order: Vec<usize> = (0..rank).collect();
+            order.swap(at(*a)?, at(*b)?);
+            Some(order)
+        }
+        Op::Permute(dims) if dims.len() == rank => dims.iter().copied().map(at).collect(),
+        _ => None,
+    }
 }

@@ -4,12 +4,14 @@
 //! layout. A pass that matches nothing changes nothing.
 
 mod attention_form;
+mod drop_safe_softmax;
 mod drop_transposes;
 mod fill_to_add;
 mod fold_attention_scale;
 mod fold_constant_adds;
 mod fold_constant_lookups;
 mod indicator;
+mod keep_rows;
 mod left_plain;
 mod lift_attention;
 mod lift_gelu;
@@ -68,12 +70,14 @@ pub fn lift(graph: &mut Graph) -> Result<Vec<PassReport>, ConvertError> {
         &[
             ("fold-constant-lookups", fold_constant_lookups::run),
             ("fold-constant-adds", fold_constant_adds::run),
+            ("keep-rows", keep_rows::run),
             ("drop-transposes", drop_transposes::run),
             ("sink-expands", sink_expands::run),
             ("lift-padding-mask", lift_padding_mask::run),
             ("lift-pooling", lift_pooling::run),
             ("merge-duplicates", merge_duplicates::run),
             ("fill-to-add", fill_to_add::run),
+            ("drop-safe-softmax", drop_safe_softmax::run),
             ("lift-position-ids", lift_position_ids::run),
             ("lift-layer-norm", lift_layer_norm::run),
             ("lift-gelu", lift_gelu::run),

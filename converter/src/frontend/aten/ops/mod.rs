@@ -26,6 +26,7 @@ mod slice;
 mod softmax;
 mod split;
 mod transpose;
+mod truth;
 mod unary;
 mod view;
 
@@ -94,6 +95,7 @@ const FAMILIES: &[&[Row]] = &[
     softmax::ROWS,
     split::ROWS,
     transpose::ROWS,
+    truth::ROWS,
     unary::ROWS,
     view::ROWS,
 ];

@@ -23,22 +23,22 @@ pub(super) const ROWS: &[Row] = &[
             _ => ScalarType::Int64,
         };
         let dtype = call.dtype("dtype")?.unwrap_or(own);
-        over_dims(cx, call, Reduction::Sum, dtype)
+        reduction(cx, call, Reduction::Sum, dtype)
     }),
     row("aten::mean", DIM, |cx, call| {
         let dtype = call.dtype("dtype")?.unwrap_or(call.tensor("self")?.dtype());
         match dtype.is_float() {
-            true => over_dims(cx, call, Reduction::Mean, dtype),
+            true => reduction(cx, call, Reduction::Mean, dtype),
             false => Err(format!("of {dtype}")),
         }
     }),
     row("aten::amax", DIM, |cx, call| {
         let dtype = call.tensor("self")?.dtype();
-        over_dims(cx, call, Reduction::Max, dtype)
+        reduction(cx, call, Reduction::Max, dtype)
     }),
     row("aten::amin", DIM, |cx, call| {
         let dtype = call.tensor("self")?.dtype();
-        over_dims(cx, call, Reduction::Min, dtype)
+        reduction(cx, call, Reduction::Min, dtype)
     }),
     row("aten::max", &["self", "other", "keepdim"], |cx, call| {
         extreme(cx, call, Reduction::Max)
@@ -79,11 +79,21 @@ fn dims(call: &Call, rank: usize) -> Result<Vec<usize>, String> {
     }
 }
 
-fn over_dims(cx: &mut Context, call: &Call, kind: Reduction, dtype: ScalarType) -> Outcome {
-    let x = call.tensor("self")?;
+fn reduction(cx: &mut Context, call: &Call, kind: Reduction, dtype: ScalarType) -> Outcome {
+    over_dims(cx, call, call.tensor("self")?, kind, dtype).map(Value::Tensor)
+}
+
+/// A tensor over the dimensions a call names.
+pub(super) fn over_dims(
+    cx: &mut Context,
+    call: &Call,
+    x: &Tensor,
+    kind: Reduction,
+    dtype: ScalarType,
+) -> Result<Tensor, String> {
     let dims = dims(call, x.rank())?;
     let keep = call.bool_or("keepdim", false)?;
-    reduce(cx, x, kind, &dims, keep, dtype).map(Value::Tensor)
+    reduce(cx, x, kind, &dims, keep, dtype)
 }
 
 fn reduce(
@@ -181,7 +191,7 @@ fn norm(cx: &mut Context, call: &Call, order: &str) -> Outcome {
         return Err(format!("of order {order} is not read"));
     }
     let dtype = call.tensor("self")?.dtype();
-    over_dims(cx, call, Reduction::Norm, dtype)
+    reduction(cx, call, Reduction::Norm, dtype)
 }
 
 /// Mean of squared deviations, corrected for the degrees of freedom.
