@@ -5,12 +5,9 @@
 
 use super::PassError;
 use super::indicator::{Indicator, along_keys, indicator};
-use super::lift_padding_mask::NEVER;
+use super::lift_padding_mask::{HIDDEN, NEVER};
 use crate::graph::{Graph, Kind, Op, ValueId};
 use crate::source::LazyTensor;
-
-/// What is added where nothing is attended to, in constants of the package (rule N6).
-const HIDDEN: f32 = -1e4;
 
 /// Replaces each fill of scores or of an additive mask.
 pub(super) fn run(graph: &mut Graph) -> Result<usize, PassError> {

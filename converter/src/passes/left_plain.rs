@@ -58,6 +58,8 @@ fn is_plain(graph: &Graph, node: &Node) -> bool {
         | Op::CumSum(_)
         | Op::Gather(_)
         | Op::ScaledDotProductAttention { .. } => floats,
+        // Terms of scores, summed for several attentions.
+        Op::Add if is_term(graph, node, 0) => false,
         Op::Add
         | Op::Sub
         | Op::Mul
@@ -70,4 +72,19 @@ fn is_plain(graph: &Graph, node: &Node) -> bool {
         | Op::LayerNorm { .. } => floats && odd_rank,
         _ => false,
     }
+}
+
+/// Whether attentions alone use a value, as what they add to their scores.
+fn is_term(graph: &Graph, node: &Node, depth: usize) -> bool {
+    let users = graph.users(node.output);
+    depth < 4
+        && !users.is_empty()
+        && users.iter().all(|user| {
+            let user = &graph.nodes[*user];
+            match user.op {
+                Op::Attention { .. } => !user.inputs[..3].contains(&node.output),
+                Op::Add => is_term(graph, user, depth + 1),
+                _ => false,
+            }
+        })
 }

@@ -21,6 +21,7 @@ mod lift_pooling;
 mod lift_position_ids;
 mod merge_duplicates;
 mod projection;
+mod share_terms;
 mod sink_expands;
 mod split_projections;
 
@@ -75,14 +76,15 @@ pub fn lift(graph: &mut Graph) -> Result<Vec<PassReport>, ConvertError> {
             ("sink-expands", sink_expands::run),
             ("lift-padding-mask", lift_padding_mask::run),
             ("lift-pooling", lift_pooling::run),
-            ("merge-duplicates", merge_duplicates::run),
             ("fill-to-add", fill_to_add::run),
+            ("merge-duplicates", merge_duplicates::run),
             ("drop-safe-softmax", drop_safe_softmax::run),
             ("lift-position-ids", lift_position_ids::run),
             ("lift-layer-norm", lift_layer_norm::run),
             ("lift-gelu", lift_gelu::run),
             ("split-projections", split_projections::run),
             ("lift-attention", lift_attention::run),
+            ("share-terms", share_terms::run),
         ],
     )
 }

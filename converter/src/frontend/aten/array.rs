@@ -90,6 +90,14 @@ impl Array {
         ))
     }
 
+    /// Where the elements lie; tensors with the same elements in memory have the same.
+    pub(super) fn address(&self) -> usize {
+        match &self.values {
+            Values::Ints(values) => values.as_ptr().addr(),
+            Values::Floats(values) => values.as_ptr().addr(),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         match &self.values {
             Values::Ints(values) => values.len(),

@@ -1,5 +1,6 @@
 //! What operators are read with: the graph, and tensors turned into what they need.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use corer_mil::Dim;
@@ -18,6 +19,8 @@ pub(super) struct Context {
     pub(super) graph: Graph,
     /// Module path of the call being read.
     pub(super) scope: String,
+    /// Constants added so far, by where their elements lie, which they keep alive.
+    pub(super) constants: HashMap<(usize, Vec<u64>, ScalarType), (ValueId, Array)>,
 }
 
 pub(super) type Outcome = Result<Value, String>;
@@ -52,19 +55,30 @@ impl Context {
             Tensor::Node { id, .. } => Ok(*id),
             Tensor::Weight(name, _, tensor) => Ok(self.graph.weight(name, tensor.clone())),
             Tensor::Known(array) => {
-                let name = format!("{}.constant", self.scope);
-                let shape: Vec<Dim> = array.shape.iter().copied().map(Dim::Known).collect();
-                match kind(array.dtype) {
-                    Kind::Float => {
-                        let values = array.numbers().map(|number| narrow(number.float())).collect();
-                        let tensor = LazyTensor::from_values(&name, array.shape.clone(), values)
-                            .map_err(|error| error.to_string())?;
-                        Ok(self.graph.weight(&name, tensor))
-                    }
-                    Kind::Int => Ok(self.graph.ints(&name, shape, ints(array))),
-                    Kind::Bool => Ok(self.graph.bools(&name, shape, ints(array))),
+                let key = (array.address(), array.shape.clone(), array.dtype);
+                if let Some((known, _)) = self.constants.get(&key) {
+                    return Ok(*known);
                 }
+                let id = self.constant(array)?;
+                self.constants.insert(key, (id, array.clone()));
+                Ok(id)
             }
+        }
+    }
+
+    /// Adds known elements to the graph.
+    fn constant(&mut self, array: &Array) -> Result<ValueId, String> {
+        let name = format!("{}.constant", self.scope);
+        let shape: Vec<Dim> = array.shape.iter().copied().map(Dim::Known).collect();
+        match kind(array.dtype) {
+            Kind::Float => {
+                let values = array.numbers().map(|number| narrow(number.float())).collect();
+                let tensor = LazyTensor::from_values(&name, array.shape.clone(), values)
+                    .map_err(|error| error.to_string())?;
+                Ok(self.graph.weight(&name, tensor))
+            }
+            Kind::Int => Ok(self.graph.ints(&name, shape, ints(array))),
+            Kind::Bool => Ok(self.graph.bools(&name, shape, ints(array))),
         }
     }
 

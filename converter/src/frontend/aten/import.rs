@@ -58,6 +58,7 @@ pub(crate) fn import(
         context: Context {
             graph: Graph::default(),
             scope: String::new(),
+            constants: HashMap::new(),
         },
         values: HashMap::new(),
         last_use: last_use(program, &live),
