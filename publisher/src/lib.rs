@@ -2,7 +2,7 @@
 //!
 //! A [`Bundle`] is what is published: packages, the reports that judged them, a model card, and the SHA-256 of every
 //! file, as one artifact in the CNCF ModelPack layout. [`publish`] brings it to a [`Store`], which is a folder in the
-//! OCI image layout ([`Layout`]), and moves the tag last. [`pull`] brings it back, hashing everything again.
+//! OCI image layout ([`Layout`]) or a registry ([`Registry`]), and moves the tag last. [`pull`] brings it back, hashing everything again.
 //!
 //! A bundle is bound to the verdict: the digest in the report must be that of the very bytes published.
 
@@ -17,6 +17,7 @@ pub mod progress;
 mod publish;
 mod pull;
 pub mod reference;
+mod registry;
 pub mod report;
 mod store;
 
@@ -28,4 +29,5 @@ pub use progress::{NoProgress, Progress};
 pub use publish::{Published, publish};
 pub use pull::{Pulled, pull};
 pub use reference::{Location, Reference, Version};
+pub use registry::Registry;
 pub use store::{Content, Store};

@@ -1,4 +1,4 @@
-//! Where artifacts lie: `oci-layout:DIR:TAG`.
+//! Where artifacts lie: `oci-layout:DIR:TAG`, `oci://HOST/REPOSITORY:TAG`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::error::PublishError;
 
 const LAYOUT: &str = "oci-layout:";
+const REGISTRY: &str = "oci://";
 
 /// An artifact's place: where, and which.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +25,13 @@ pub struct Reference {
 pub enum Location {
     /// A directory in the OCI image layout.
     Layout(PathBuf),
+    /// A repository in a registry.
+    Registry {
+        /// Name or address, and port.
+        host: String,
+        /// Path of the repository.
+        repository: String,
+    },
 }
 
 /// Which artifact of a place.
@@ -59,8 +67,25 @@ impl FromStr for Reference {
             text: text.to_owned(),
             reason,
         };
+        if let Some(place) = text.strip_prefix(REGISTRY) {
+            let (place, version) = split(place).map_err(refuse)?;
+            let (host, repository) = place
+                .split_once('/')
+                .ok_or_else(|| refuse("names no repository; it is oci://HOST/REPOSITORY:TAG".into()))?;
+            check_host(host).map_err(refuse)?;
+            check_repository(repository).map_err(refuse)?;
+            return Ok(Self {
+                location: Location::Registry {
+                    host: host.to_owned(),
+                    repository: repository.to_owned(),
+                },
+                version,
+            });
+        }
         let Some(place) = text.strip_prefix(LAYOUT) else {
-            return Err(refuse("must be oci-layout:DIRECTORY:TAG".into()));
+            return Err(refuse(
+                "must be oci://HOST/REPOSITORY:TAG or oci-layout:DIRECTORY:TAG".into(),
+            ));
         };
         let (directory, version) = split(place).map_err(refuse)?;
         if directory.is_empty() {
@@ -92,6 +117,28 @@ fn split(text: &str) -> Result<(&str, Version), String> {
     }
 }
 
+fn check_host(host: &str) -> Result<(), String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    if !host.is_empty() && host.chars().all(good) {
+        return Ok(());
+    }
+    Err("its host must be a name or an address, with a port if need be".into())
+}
+
+/// The distribution specification's grammar of names.
+fn check_repository(repository: &str) -> Result<(), String> {
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let part = |part: &str| {
+        part.starts_with(word)
+            && part.ends_with(word)
+            && part.chars().all(|c| word(c) || matches!(c, '.' | '_' | '-'))
+    };
+    if repository.split('/').all(part) {
+        return Ok(());
+    }
+    Err("its repository takes lower-case letters and digits, with `.`, `_`, `-` and `/` between them".into())
+}
+
 /// Whether a text may be a tag (the distribution specification's grammar).
 ///
 /// # Errors
@@ -118,6 +165,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Layout(directory) => write!(f, "{LAYOUT}{}", directory.display()),
+            Self::Registry { host, repository } => write!(f, "{REGISTRY}{host}/{repository}"),
         }
     }
 }
@@ -160,6 +208,27 @@ mod tests {
             assert_eq!(reference.location, Location::Layout(directory.into()));
             assert_eq!(reference.version, version);
             assert_eq!(reference.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn registries() {
+        let text = "oci://localhost:5000/team/minilm:1.0";
+        let reference: Reference = text.parse().expect("a reference");
+        let (host, repository) = ("localhost:5000".to_owned(), "team/minilm".to_owned());
+        assert_eq!(reference.location, Location::Registry { host, repository });
+        assert_eq!(reference.to_string(), text);
+        for (text, reason) in [
+            ("oci://localhost:5000", "names no repository"),
+            ("oci://localhost/minilm", "has no tag"),
+            ("oci://host:1.0", "names no repository"),
+            ("oci://me:secret@host/minilm:1.0", "its host must be"),
+            ("oci://host/MiniLM:1.0", "lower-case"),
+            ("oci://host/../x:1.0", "lower-case"),
+            ("oci://host/a?b:1.0", "lower-case"),
+        ] {
+            let error = text.parse::<Reference>().expect_err(text).to_string();
+            assert!(error.contains(reason), "{text}: {error}");
         }
     }
 

@@ -101,7 +101,7 @@ target = \"ios16\"             # oldest system that must run it: ios16, ios17, i
 layout = \"ane\"               # for the Neural Engine; standard for CPU and GPU
 sequence-length = \"{tokens}\"      # tokens per input: one, several (\"32,64,128\") or a range (\"1..512\")
 batch-size = 1
-variants = [\"fp16\"]
+variants = [\"fp16\", \"int8\"]  # and any scheme of `corer quantize --help`
 
 [verify]
 {judge}

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use anstyle::AnsiColor;
-use corer_publisher::{Bundle, BundleRequest, Layout, Location, PublishError, Published, Reference, Store};
+use corer_publisher::{
+    Bundle, BundleRequest, Layout, Location, PublishError, Published, Reference, Registry, Store,
+};
 use serde::Serialize;
 
 use crate::exit_codes::{self, Exit};
@@ -25,13 +27,17 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "PACKAGE")]
     packages: Vec<PathBuf>,
 
-    /// Where to: oci-layout:DIRECTORY:TAG, a folder in the OCI image layout
+    /// Where to: oci://HOST/REPOSITORY:TAG, a registry, or oci-layout:DIRECTORY:TAG, a folder in the OCI image layout
     #[arg(long, value_name = "URI", value_parser = reference)]
     to: Reference,
 
     /// A report of `corer verify`, or the directory it wrote; repeatable, in any order; without one, exit 4
     #[arg(long = "report", value_name = "PATH")]
     reports: Vec<PathBuf>,
+
+    /// Talk to the registry without TLS, which is refused but for this machine
+    #[arg(long)]
+    plain_http: bool,
 
     /// Publish packages that did not pass, or that no report judges; the artifact will say so
     #[arg(long)]
@@ -46,7 +52,9 @@ const AFTER_HELP: &str = "\
 Examples:
   corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2 --report report
   corer publish MiniLM.mlpackage --report report --to oci-layout:models:1.0
-  skopeo copy --preserve-digests oci:models:1.0 docker://registry.example.com/minilm:1.0";
+  corer publish MiniLM.mlpackage --report report --to oci://registry.example.com/team/minilm:1.0
+
+Credentials for a registry are those of `docker login`, or CORER_REGISTRY_USERNAME and CORER_REGISTRY_PASSWORD.";
 
 /// Publishes and says what was done.
 ///
@@ -69,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
             messages.note(&format!("{} is published unverified: {reason}", package.name))?;
         }
     }
-    let store = store(&arguments.to.location)?;
+    let store = store(&arguments.to.location, arguments.plain_http)?;
     let published = corer_publisher::publish(&bundle, &*store, &[tag], &bars).map_err(failure)?;
     Document::of(&arguments.to, &bundle, &published).print(arguments.json)?;
     Ok(Exit::Done)
@@ -79,8 +87,12 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// When it can't be written.
-pub(super) fn store(location: &Location) -> Result<Box<dyn Store>, Failure> {
+pub(super) fn store(location: &Location, plain_http: bool) -> Result<Box<dyn Store>, Failure> {
     match location {
+        Location::Registry { host, repository } => {
+            let registry = Registry::new(host, repository, plain_http).map_err(failure)?;
+            Ok(Box::new(registry))
+        }
         Location::Layout(directory) => Ok(Box::new(Layout::create(directory).map_err(failure)?)),
         other => Err(Failure::new(
             Exit::Usage,

@@ -7,7 +7,7 @@ use anstyle::AnsiColor;
 use corer_publisher::{Layout, Location, Pulled, Reference, Store};
 use serde::Serialize;
 
-use super::publish::{failure, reference};
+use super::publish::{self, failure, reference};
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
 use crate::messages::Messages;
@@ -21,13 +21,17 @@ use crate::progress::Bars;
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}", exit_codes::HELP))]
 pub(crate) struct Arguments {
-    /// Where from: oci-layout:DIRECTORY:TAG, or @sha256:… in place of :TAG
+    /// Where from: oci://HOST/REPOSITORY:TAG or oci-layout:DIRECTORY:TAG; @sha256:… in place of :TAG for one for good
     #[arg(value_name = "URI", value_parser = reference)]
     from: Reference,
 
     /// Where the files go: a directory that does not exist yet
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+
+    /// Talk to the registry without TLS, which is refused but for this machine
+    #[arg(long)]
+    plain_http: bool,
 
     /// Print one JSON document on stdout
     #[arg(long)]
@@ -36,6 +40,7 @@ pub(crate) struct Arguments {
 
 const AFTER_HELP: &str = "\
 Examples:
+  corer pull oci://registry.example.com/team/minilm:1.0 -o minilm
   corer pull oci-layout:models:1.0 -o minilm";
 
 /// Pulls and says what was pulled.
@@ -45,12 +50,7 @@ Examples:
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     let store: Box<dyn Store> = match &arguments.from.location {
         Location::Layout(directory) => Box::new(Layout::open(directory).map_err(failure)?),
-        other => {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!("{other}: can't be pulled from"),
-            ));
-        }
+        other => publish::store(other, arguments.plain_http)?,
     };
     let unfinished = arguments.output.clone();
     // Without a handler the next pull to the same place removes what is left behind.

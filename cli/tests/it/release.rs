@@ -174,6 +174,25 @@ fn a_variant_that_fails_is_left_out_if_so_asked() {
 }
 
 #[test]
+fn compressed_variants_are_made_judged_and_published() {
+    let variants = MANIFEST
+        .replace("sequence", "target = \"ios18\"\nsequence")
+        .replace("\"fp16\", \"fp32\"", "\"fp16\", \"int8\", \"sparse50+lut4\"");
+    let gate = "[gate.\"sparse50+lut4\"]\nmin-psnr = 5\nmin-cosine = 0.1\nmin-overlap = 0\n";
+    let (scratch, _) = scratch(&format!("{variants}default = \"smallest\"\n{gate}"));
+    let (code, document, _) = release(&scratch);
+    assert_eq!(code, Some(0), "{document:#}");
+    assert_eq!(
+        tags(&scratch),
+        ["1.0", "1.0-fp16", "1.0-int8", "1.0-sparse50_lut4"]
+    );
+    let bytes = |variant: usize| document["variants"][variant]["bytes"].as_u64().expect("bytes");
+    assert!(bytes(2) < bytes(1) && bytes(1) < bytes(0), "{document:#}");
+    assert_eq!(document["variants"][2]["published"]["default"], true);
+    assert_eq!(release(&scratch).2, Vec::<String>::new());
+}
+
+#[test]
 fn the_smallest_may_be_the_default() {
     let manifest = MANIFEST.replace("\"fp16\", \"fp32\"", "\"fp32\", \"fp16\"");
     let (scratch, _) = scratch(&manifest);
@@ -245,7 +264,7 @@ fn mistakes_in_a_manifest_are_shown_where_they_are() {
         ("unknown_key", MANIFEST.replace("variants", "variant")),
         ("unknown_key_below", format!("{MANIFEST}[gate]\nmin_psnr = 70\n")),
         ("wrong_type", MANIFEST.replace("\"model\"", "7")),
-        ("unknown_variant", MANIFEST.replace("\"fp32\"", "\"fp23\"")),
+        ("unknown_variant", MANIFEST.replace("\"fp32\"", "\"itn8\"")),
         (
             "unknown_target",
             MANIFEST.replace("sequence-length", "target = \"ios61\"\nsequence-length"),

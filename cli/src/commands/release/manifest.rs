@@ -8,6 +8,7 @@ use corer_converter::{Buckets, Layout, Precision, Request, Task};
 use corer_mil::Target;
 use corer_publisher::reference::check_tag;
 use corer_publisher::{Location, Reference};
+use corer_quantizer::Scheme;
 use corer_verifier::ThresholdOverrides;
 
 use super::toml_reader::{Mistake, Section, Source, suggestion};
@@ -39,6 +40,17 @@ const GATE_KEYS: &[&str] = &[
     "max-padding-change",
 ];
 const PUBLISH_KEYS: &[&str] = &["to", "default", "failing"];
+/// Those a misspelled one is likely to be.
+const COMMON_VARIANTS: &[&str] = &[
+    "fp16",
+    "fp32",
+    "int8",
+    "int4-block32",
+    "lut8",
+    "lut6",
+    "lut4",
+    "sparse50",
+];
 const TARGETS: &[&str] = &["ios16", "ios17", "ios18", "ios26"];
 
 /// A release manifest, its paths joined to the directory it lies in.
@@ -67,10 +79,14 @@ pub(super) struct Manifest {
 /// One package of a release.
 #[derive(Clone, Debug)]
 pub(super) struct Variant {
-    /// As spelled in the manifest; ends the package's name and the tag.
+    /// As spelled in the manifest.
     pub(super) name: String,
+    /// Ends the package's name and the tag, which can't hold all that a scheme's name can.
+    pub(super) label: String,
     /// Of its arithmetic.
     pub(super) precision: Precision,
+    /// How its weights are compressed, if they are.
+    pub(super) scheme: Option<Scheme>,
     /// What replaces the default thresholds.
     pub(super) gate: ThresholdOverrides,
 }
@@ -228,16 +244,22 @@ fn variants(source: Source<'_>, root: &Section<'_, '_>) -> Result<Vec<Variant>, 
         if variants.iter().any(|other| other.name == *name) {
             return Err(source.mistake(span.clone(), format!("variant `{name}` is there twice")));
         }
-        let precision = name.parse::<Precision>().map_err(|_| {
-            let mut mistake =
-                source.mistake(span.clone(), format!("`{}` is no variant", name.escape_debug()));
-            mistake.hint = Some(suggestion(name, &["fp16", "fp32"]));
-            mistake
-        })?;
+        let (precision, scheme) = match (name.parse::<Precision>(), name.parse::<Scheme>()) {
+            (Ok(precision), _) => (precision, None),
+            (Err(_), Ok(scheme)) => (Precision::Fp16, Some(scheme)),
+            (Err(_), Err(error)) => {
+                let message = format!("`{}` is no variant: {}", name.escape_debug(), error.reason);
+                let mut mistake = source.mistake(span.clone(), message);
+                mistake.hint = Some(suggestion(name, COMMON_VARIANTS));
+                return Err(mistake);
+            }
+        };
         let own = Section::new(source, gate.table(name)?.unwrap_or(&empty), "gate", GATE_KEYS)?;
         variants.push(Variant {
             name: name.clone(),
+            label: name.replace(['+', ':'], "_"),
             precision,
+            scheme,
             gate: over(thresholds(&own)?, general),
         });
     }
@@ -277,7 +299,7 @@ fn destination(text: &str, directory: &Path, variants: &[Variant]) -> Result<Ref
     let mut to = super::super::publish::reference(text)?;
     let tag = to.tag().map_err(|error| error.to_string())?.to_owned();
     for variant in variants {
-        check_tag(&variant_tag(&tag, &variant.name))?;
+        check_tag(&variant_tag(&tag, &variant.label))?;
     }
     if let Location::Layout(place) = &mut to.location {
         *place = below(directory, &place);
@@ -286,9 +308,8 @@ fn destination(text: &str, directory: &Path, variants: &[Variant]) -> Result<Ref
 }
 
 /// The tag of a variant's own.
-pub(super) fn variant_tag(tag: &str, variant: &str) -> String {
-    // Schemes such as `sparse50+lut4` hold what a tag can't.
-    format!("{tag}-{}", variant.replace(['+', ':'], "_"))
+pub(super) fn variant_tag(tag: &str, label: &str) -> String {
+    format!("{tag}-{label}")
 }
 
 /// A path of the manifest, from where this process stands: `a/b/../../c` as `c`, where that is the same place.

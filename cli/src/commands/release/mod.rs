@@ -25,7 +25,7 @@ use manifest::{Failing, Manifest, variant_tag};
 use stages::{Judged, Stages};
 use view::Outcome;
 
-/// Convert, verify and publish all variants of a model
+/// Convert, compress, verify and publish all variants of a model
 ///
 /// Reads a manifest (see `corer init`), converts the source into each variant, verifies each against the source, and
 /// publishes those that pass under TAG-VARIANT, the default one under TAG too. What an earlier run did and nothing has
@@ -42,6 +42,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "URI", value_parser = publish::reference)]
     to: Option<Reference>,
 
+    /// Talk to the registry without TLS, which is refused but for this machine
+    #[arg(long)]
+    plain_http: bool,
+
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -56,7 +60,7 @@ Examples:
   corer init all-MiniLM-L6-v2
   corer release
   corer release minilm.toml --dry-run
-  corer release minilm.toml --to oci-layout:models:1.1";
+  corer release minilm.toml --to oci://registry.example.com/team/minilm:1.1";
 
 const MANIFEST: &str = "\
 Manifest (paths are relative to it; all but name, source and to may be left out):
@@ -71,17 +75,17 @@ Manifest (paths are relative to it; all but name, source and to may be left out)
   buckets = \"auto\"
   classifier = false
   token-types = true
-  variants = [\"fp16\", \"fp32\"]
+  variants = [\"fp16\", \"int8\"]         # precisions, and schemes of `corer quantize`
   [verify]
   texts = \"texts.txt\"                  # one per line
   reference = \"checkpoint\"             # when the source is a trace, or:
   golden = \"expected.safetensors\"      # recorded inputs and outputs
   [gate]                               # as for `corer verify`: min-psnr, min-cosine, max-abs,
   min-psnr = 65                        # min-top1, min-overlap, max-padding-change
-  [gate.fp32]                          # for one variant
-  min-psnr = 100
+  [gate.int8]                          # for one variant
+  min-psnr = 40
   [publish]
-  to = \"oci-layout:registry:1.0\"
+  to = \"oci-layout:registry:1.0\"       # or \"oci://HOST/REPOSITORY:1.0\"
   default = \"fp16\"                     # which one gets the plain tag; or \"smallest\" [the first]
   failing = \"stop\"                     # or \"leave-out\"";
 
@@ -119,7 +123,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     let published = if stop {
         Vec::new()
     } else {
-        send(&stages, &judged, quiet)?
+        send(&stages, &judged, arguments.plain_http, quiet)?
     };
     let document = Document::of(&manifest, &judged, &published, stop);
     document.print(arguments.json)?;
@@ -177,7 +181,7 @@ fn clean_up_when_interrupted(manifest: &Manifest) {
         .map(|variant| {
             manifest
                 .output
-                .join(format!("{}-{}.mlpackage", manifest.name, variant.name))
+                .join(format!("{}-{}.mlpackage", manifest.name, variant.label))
         })
         .collect();
     // Without a handler the next release removes what is left behind.
@@ -205,7 +209,7 @@ fn plan(stages: &Stages<'_>) -> Result<(), Failure> {
             None => (Outcome::Planned, ""),
         };
         stages.view.stage("verify", &variant.name, outcome, said)?;
-        let to = reference(stages.manifest, Some(&variant.name));
+        let to = reference(stages.manifest, Some(&variant.label));
         stages
             .view
             .stage("publish", &variant.name, Outcome::Planned, &to)?;
@@ -214,12 +218,12 @@ fn plan(stages: &Stages<'_>) -> Result<(), Failure> {
 }
 
 /// Where a variant goes; `None` for the default one's plain tag.
-fn reference(manifest: &Manifest, variant: Option<&str>) -> String {
+fn reference(manifest: &Manifest, label: Option<&str>) -> String {
     let Version::Tag(tag) = &manifest.to.version else {
         return manifest.to.to_string();
     };
-    let tag = match variant {
-        Some(variant) => variant_tag(tag, variant),
+    let tag = match label {
+        Some(label) => variant_tag(tag, label),
         None => tag.clone(),
     };
     format!("{}:{tag}", manifest.to.location)
@@ -235,7 +239,7 @@ struct Sent {
 }
 
 /// Publishes every variant that passed.
-fn send(stages: &Stages<'_>, judged: &[Judged], quiet: bool) -> Result<Vec<Sent>, Failure> {
+fn send(stages: &Stages<'_>, judged: &[Judged], plain_http: bool, quiet: bool) -> Result<Vec<Sent>, Failure> {
     let manifest = stages.manifest;
     let tag = manifest.to.tag().map_err(publish::failure)?;
     let passed: Vec<_> = judged.iter().filter(|variant| variant.passed).collect();
@@ -262,7 +266,7 @@ fn send(stages: &Stages<'_>, judged: &[Judged], quiet: bool) -> Result<Vec<Sent>
         };
         bundles.push(Bundle::assemble(&request).map_err(publish::failure)?);
     }
-    let store = publish::store(&manifest.to.location)?;
+    let store = publish::store(&manifest.to.location, plain_http)?;
     let mut sent = Vec::with_capacity(passed.len());
     let ends = |name: &str| name == default;
     // The plain tag moves last of all.
@@ -271,7 +275,7 @@ fn send(stages: &Stages<'_>, judged: &[Judged], quiet: bool) -> Result<Vec<Sent>
     for (variant, bundle) in order {
         let began = Instant::now();
         let name = &variant.made.variant.name;
-        let own = variant_tag(tag, name);
+        let own = variant_tag(tag, &variant.made.variant.label);
         let tags = if ends(name) {
             vec![own.as_str(), tag]
         } else {
@@ -284,9 +288,12 @@ fn send(stages: &Stages<'_>, judged: &[Judged], quiet: bool) -> Result<Vec<Sent>
         } else {
             Outcome::Done(began.elapsed())
         };
-        stages
-            .view
-            .stage("publish", name, outcome, &reference(manifest, Some(name)))?;
+        stages.view.stage(
+            "publish",
+            name,
+            outcome,
+            &reference(manifest, Some(&variant.made.variant.label)),
+        )?;
         sent.push(Sent {
             variant: name.clone(),
             digest: bundle.manifest.digest.to_string(),
@@ -360,7 +367,7 @@ impl Document {
                 psnr: variant.psnr,
                 reasons: variant.reasons.clone(),
                 published: sent.map(|sent| PublishedView {
-                    reference: reference(manifest, Some(name)),
+                    reference: reference(manifest, Some(&variant.made.variant.label)),
                     digest: sent.digest.clone(),
                     default: sent.is_default,
                     bytes_sent: sent.bytes_sent,

@@ -8,9 +8,10 @@ use corer_converter::source::Source;
 use corer_proto::WriteOptions;
 use corer_publisher::Digest;
 use corer_publisher::report::StoredReport;
+use corer_quantizer::Config;
 use corer_verifier::{Inputs, ReferenceSource, VerifyRequest};
 
-use super::super::{convert, verify};
+use super::super::{convert, package_output, quantize, verify};
 use super::cache::{self, Cache};
 use super::manifest::{Judge, Manifest, Variant};
 use super::view::{Outcome, View};
@@ -120,12 +121,12 @@ impl<'a> Stages<'a> {
 
     fn package(&self, variant: &Variant) -> PathBuf {
         let Manifest { output, name, .. } = self.manifest;
-        output.join(format!("{name}-{}.mlpackage", variant.name))
+        output.join(format!("{name}-{}.mlpackage", variant.label))
     }
 
     fn report(&self, variant: &Variant) -> PathBuf {
         let Manifest { output, name, .. } = self.manifest;
-        output.join(format!("{name}-{}.report", variant.name))
+        output.join(format!("{name}-{}.report", variant.label))
     }
 
     fn make_key(&self, variant: &Variant) -> Digest {
@@ -162,7 +163,7 @@ impl<'a> Stages<'a> {
     pub(super) fn made_before(&self, variant: &Variant) -> Option<String> {
         let recorded = self
             .cache
-            .result(&format!("convert-{}", variant.name), &self.make_key(variant))?;
+            .result(&format!("convert-{}", variant.label), &self.make_key(variant))?;
         let found = corer_proto::package_digest(&self.package(variant)).ok()?;
         (found == recorded).then_some(found)
     }
@@ -170,7 +171,7 @@ impl<'a> Stages<'a> {
     /// The variant's report, when it stands there as an earlier run with equal inputs left it.
     pub(super) fn judged_before(&self, variant: &Variant, package: &str) -> Option<StoredReport> {
         let key = self.judge_key(variant, package);
-        let recorded = self.cache.result(&format!("verify-{}", variant.name), &key)?;
+        let recorded = self.cache.result(&format!("verify-{}", variant.label), &key)?;
         let report = StoredReport::read(&self.report(variant)).ok()?;
         (Digest::of(&report.bytes).as_str() == recorded).then_some(report)
     }
@@ -187,7 +188,7 @@ impl<'a> Stages<'a> {
             None => {
                 let digest = self.convert(variant, &package)?;
                 self.cache.record(
-                    &format!("convert-{}", variant.name),
+                    &format!("convert-{}", variant.label),
                     &self.make_key(variant),
                     &digest,
                 )?;
@@ -218,6 +219,18 @@ impl<'a> Stages<'a> {
         if !conversion.unused.is_empty() {
             messages.note(&convert::unused(&conversion.unused))?;
         }
+        if let Some(scheme) = variant.scheme {
+            let how = quantize::How {
+                config: &Config::uniform(scheme),
+                target: None,
+                texts: None,
+                scratch: package_output::directory(package),
+                threads: None,
+            };
+            let report = quantize::compress(&mut conversion.model, &how, self.quiet)
+                .map_err(|error| quantize::failure(error, Exit::Source))?;
+            quantize::tell(&report, &messages)?;
+        }
         let key = corer_converter::SOURCE_DIGEST_KEY.to_owned();
         let metadata = &mut conversion.model.description.metadata.user_defined;
         metadata.insert(key, self.source.summary.clone());
@@ -227,8 +240,8 @@ impl<'a> Stages<'a> {
             progress: &bars,
             ..WriteOptions::default()
         };
-        let written =
-            corer_proto::write(package, &conversion.model, &options).map_err(convert::write_failure)?;
+        let written = corer_proto::write(package, &conversion.model, &options)
+            .map_err(|error| package_output::failure(error, Exit::Source))?;
         Ok(written.digest)
     }
 
@@ -294,7 +307,7 @@ impl<'a> Stages<'a> {
         )?;
         let key = self.judge_key(&made.variant, &made.digest);
         self.cache
-            .record(&format!("verify-{}", made.variant.name), &key, digest.as_str())?;
+            .record(&format!("verify-{}", made.variant.label), &key, digest.as_str())?;
         StoredReport::read(&made.report).map_err(|error| Failure::new(Exit::Unexpected, error))
     }
 }
