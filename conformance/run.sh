@@ -43,6 +43,9 @@ done
 echo "-- Apple's reader over every package corer writes"
 quiet "$python" conformance/every_package.py "$corer" || status=1
 
+echo "-- every compressed variant, decompressed by coremltools and by corer"
+quiet "$(fixtures/python-env.sh compress)" conformance/compressed.py "$corer" 2>"$work/log" || { tail -n 3 "$work/log"; status=1; }
+
 echo "-- what packages compute, by numpy over Apple's reader, is what PyTorch computed"
 # 125 dB is six digits: what two orders of summing in fp32 leave alike.
 length_of() {

@@ -9,10 +9,8 @@ use crate::error::QuantizeError;
 #[derive(Debug)]
 pub(crate) struct Statistics {
     channels: usize,
-    /// Σ x̂·x̂ᵀ, x̂ being what the compressed model feeds the layer.
+    /// Σ x·xᵀ, x being what the model as compressed so far feeds the layer.
     gram: Vec<f32>,
-    /// Σ x·x̂ᵀ, x being what the original does.
-    cross: Vec<f32>,
     tokens: usize,
 }
 
@@ -45,50 +43,36 @@ impl Statistics {
         Self {
             channels,
             gram: vec![0.0; channels * channels],
-            cross: vec![0.0; channels * channels],
             tokens: 0,
         }
     }
 
-    /// Adds tokens, rows of channels: what the original and what the compressed model computed.
-    pub(crate) fn add(&mut self, original: &[f32], compressed: &[f32]) {
+    /// Adds tokens, rows of channels.
+    pub(crate) fn add(&mut self, tokens: &[f32]) {
         let n = self.channels;
-        let count = compressed.len() / n;
-        let turned = |values| Left {
-            values,
+        let count = tokens.len() / n;
+        let turned = Left {
+            values: tokens,
             by_row: 1,
             by_term: n,
         };
-        add_product(&mut self.gram, turned(compressed), compressed, count, n);
-        add_product(&mut self.cross, turned(original), compressed, count, n);
+        add_product(&mut self.gram, turned, tokens, count, n);
         self.tokens += count;
     }
 
     /// The metric errors are measured in, made safe to invert by a hundredth of its mean on the diagonal.
     pub(crate) fn metric(self, damping: f32) -> Result<Metric, QuantizeError> {
         let n = self.channels;
-        let (mut gram, mut cross) = (self.gram, self.cross);
+        let mut gram = self.gram;
         let scale = 1.0 / self.tokens.max(1) as f32;
-        gram.iter_mut()
-            .chain(&mut cross)
-            .for_each(|value| *value *= scale);
+        gram.iter_mut().for_each(|value| *value *= scale);
         let mean = (0..n).map(|i| gram[i * n + i]).sum::<f32>() / n.max(1) as f32;
         let damp = (mean * damping).max(1e-10);
-        // What the original feeds beyond what the compressed model does.
-        cross
-            .iter_mut()
-            .zip(&gram)
-            .for_each(|(cross, gram)| *cross -= gram);
         (0..n).for_each(|i| gram[i * n + i] += damp);
         let factor = upper_factor(&gram, n).ok_or_else(|| QuantizeError::Calibration {
             reason: "a layer's inputs are not finite".into(),
         })?;
-        Ok(Metric {
-            n,
-            gram,
-            missing: cross,
-            factor,
-        })
+        Ok(Metric { n, gram, factor })
     }
 }
 
@@ -96,38 +80,13 @@ impl Statistics {
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) n: usize,
-    /// Σ x̂·x̂ᵀ, damped.
+    /// Σ x·xᵀ, damped.
     pub(crate) gram: Vec<f32>,
-    /// Σ (x − x̂)·x̂ᵀ.
-    missing: Vec<f32>,
     /// Upper R with R·Rᵀ = gram.
     factor: Vec<f32>,
 }
 
 impl Metric {
-    /// The weights that make the most of what the compressed model feeds: w + w·missing·gram⁻¹.
-    pub(crate) fn target(&self, weights: &[f32]) -> Vec<f32> {
-        use rayon::prelude::*;
-        let n = self.n;
-        let mut target = vec![0f32; weights.len()];
-        let left = Left {
-            values: weights,
-            by_row: n,
-            by_term: 1,
-        };
-        add_product(&mut target, left, &self.missing, n, n);
-        target
-            .par_chunks_mut(n)
-            .zip(weights.par_chunks(n))
-            .for_each(|(row, weights)| {
-                solve_row(row, &self.factor);
-                row.iter_mut()
-                    .zip(weights)
-                    .for_each(|(row, weight)| *row += weight);
-            });
-        target
-    }
-
     /// The diagonal of gram⁻¹.
     pub(crate) fn inverse_diagonal(&self) -> Vec<f32> {
         use rayon::prelude::*;
