@@ -1,8 +1,8 @@
 //! From a verified package to an artifact in a registry, and back.
 //!
 //! A [`Bundle`] is what is published: packages, the reports that judged them, a model card, and the SHA-256 of every
-//! file, as one artifact in the CNCF ModelPack layout. [`publish`] brings it to a [`Store`], which is a folder in the
-//! OCI image layout ([`Layout`]) or a registry ([`Registry`]), and moves the tag last. [`pull`] brings it back, hashing everything again.
+//! file, as one artifact in the CNCF ModelPack layout. [`publish()`] brings it to a [`Store`], which is a folder in the
+//! OCI image layout ([`Layout`]) or a registry ([`Registry`]), and moves the tag last. [`pull()`] brings it back, hashing everything again.
 //!
 //! A bundle is bound to the verdict: the digest in the report must be that of the very bytes published.
 

@@ -102,7 +102,9 @@ fn compare(op: &str, rounded: bool, scale: f64, actual: &Tensor, expected: &Tens
             }
         }
         let error = (actual - expected).abs();
-        if !(error <= allowed) {
+        // A NaN is within nothing.
+        let within = error <= allowed;
+        if !within {
             return Err(format!(
                 "[{index}] {actual}, expected {expected}: off by {error:e}, allowed {allowed:e}"
             ));

@@ -1,6 +1,6 @@
 //! Judges a written package against its source.
 //!
-//! [`verify`] opens a package as it stands on disk, executes it on this CPU, computes the same inputs with a
+//! [`verify()`] opens a package as it stands on disk, executes it on this CPU, computes the same inputs with a
 //! reference that shares no code with the converter, and returns a [`VerifyReport`] with a [`Verdict`]. The report
 //! serialises to JSON and displays as a table.
 

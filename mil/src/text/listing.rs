@@ -10,7 +10,7 @@ use crate::value::{Data, Value};
 /// The most elements of a constant that are written out.
 const SHORT: u64 = 8;
 
-/// The listing of `program`. It can't be parsed back: use [`super::print`] for that.
+/// The listing of `program`. It can't be parsed back: use [`super::print()`] for that.
 ///
 /// ```text
 /// func main (CoreML7)

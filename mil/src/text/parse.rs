@@ -17,7 +17,7 @@ use crate::weight::WeightSource;
 /// How deep types, values, brackets and blocks may nest, together.
 const MAX_DEPTH: usize = 64;
 
-/// Reads the text [`super::print`] writes; `weights` are those the text refers to.
+/// Reads the text [`super::print()`] writes; `weights` are those the text refers to.
 ///
 /// The program is not checked: see [`crate::check()`].
 ///

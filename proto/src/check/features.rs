@@ -101,7 +101,7 @@ fn element_type(dtype: ArrayType, tensor: &TensorType) -> Result<(), String> {
     }
 }
 
-/// Whether the function's type admits this shape. A scalar is described with shape [1].
+/// Whether the function's type admits this shape. A scalar is described with shape `[1]`.
 fn fits(shape: &[u64], tensor: &TensorType) -> Result<(), String> {
     let scalar = tensor.shape.is_empty() && shape == [1];
     let admits = shape.len() == tensor.rank()

@@ -1,8 +1,8 @@
 //! Data-aware compression: layers are rounded for what texts feed them.
 //!
 //! The function is run stretch by stretch, with what has been compressed so far. Before each layer it stops; what arrives
-//! there is summed up ([`statistics`]), the layer's weights are rounded so that their outputs stay nearest to what they
-//! were ([`compensate`]), and the run goes on with the rounded weights. Only one layer's statistics are in memory; what
+//! there is summed up (`statistics`), the layer's weights are rounded so that their outputs stay nearest to what they
+//! were (`compensate`), and the run goes on with the rounded weights. Only one layer's statistics are in memory; what
 //! flows between the stretches is on disk. (Fitting the weights to the original's inputs as well, to make up for earlier
 //! layers' errors, was tried: with some thousand tokens it fitted their noise and lost more than it won.)
 

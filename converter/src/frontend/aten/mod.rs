@@ -1,7 +1,7 @@
 //! ATen programs: what traces and exports say once their file format is behind them.
 //!
 //! A frontend reads a file into a [`Program`]: one flat list of ATen calls, modules inlined, weights still on disk.
-//! Sizes are computed by calls like everything else, in-place calls are calls. [`import`](import()) reads them in order,
+//! Sizes are computed by calls like everything else, in-place calls are calls. `import` reads them in order,
 //! with concrete input sizes, into the graph.
 
 mod array;
