@@ -16,10 +16,13 @@ stop() {
 }
 trap stop EXIT
 
+# Apt's lists are missing on a new machine and may be old on any.
+download() { apt-get download -qq "$1" >/dev/null 2>&1 || { apt-get update -qq >/dev/null && apt-get download -qq "$1" >/dev/null; }; }
+
 mkdir -p "$tools"
 for package in docker-registry skopeo libgpgme11 libassuan0 libdevmapper1.02.1; do
     [ -e "$tools/$package.done" ] && continue
-    (cd "$work" && apt-get download -qq "$package" >/dev/null && dpkg -x "$package"_*.deb "$tools")
+    (cd "$work" && download "$package" && dpkg -x "$package"_*.deb "$tools")
     touch "$tools/$package.done"
 done
 export LD_LIBRARY_PATH=$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu:${LD_LIBRARY_PATH:-}
