@@ -264,6 +264,36 @@ pub enum PoolKind {
     MeanSqrtLength,
 }
 
+impl Op {
+    /// Whether it treats every element alike and its arguments broadcast, so that neither shape nor layout matters to it.
+    /// The non-linearities do too but are not counted: each user decides on them.
+    pub(crate) const fn is_elementwise(&self) -> bool {
+        matches!(
+            self,
+            Self::Add
+                | Self::Sub
+                | Self::Mul
+                | Self::Div
+                | Self::Maximum
+                | Self::Minimum
+                | Self::And
+                | Self::Or
+                | Self::Compare(_)
+                | Self::CompareScalar(..)
+                | Self::Where
+                | Self::MaskedFill(_)
+                | Self::AddScalar(_)
+                | Self::MulScalar(_)
+                | Self::RsubScalar(_)
+                | Self::PowScalar(_)
+                | Self::Clamp { .. }
+                | Self::Unary(_)
+                | Self::ToFloat
+                | Self::ToBool
+        )
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {

@@ -389,32 +389,5 @@ impl Ane<'_> {
 
 /// Whether an operation treats every element alike, so that it can be written in either form.
 const fn elementwise(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Add
-            | Op::Sub
-            | Op::Mul
-            | Op::Div
-            | Op::Maximum
-            | Op::Minimum
-            | Op::And
-            | Op::Or
-            | Op::Compare(_)
-            | Op::CompareScalar(..)
-            | Op::Where
-            | Op::MaskedFill(_)
-            | Op::AddScalar(_)
-            | Op::MulScalar(_)
-            | Op::RsubScalar(_)
-            | Op::PowScalar(_)
-            | Op::Clamp { .. }
-            | Op::Unary(_)
-            | Op::ToFloat
-            | Op::ToBool
-            | Op::Gelu { .. }
-            | Op::Tanh
-            | Op::Relu
-            | Op::Silu
-            | Op::Sigmoid
-    )
+    op.is_elementwise() || matches!(op, Op::Gelu { .. } | Op::Tanh | Op::Relu | Op::Silu | Op::Sigmoid)
 }

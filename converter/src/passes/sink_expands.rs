@@ -80,28 +80,5 @@ fn reduces_whole(graph: &Graph, id: ValueId, under: ValueId, dims: &[i64]) -> bo
 
 /// Operations that treat every element alike and broadcast.
 const fn spreads(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Add
-            | Op::Sub
-            | Op::Mul
-            | Op::Div
-            | Op::Maximum
-            | Op::Minimum
-            | Op::And
-            | Op::Or
-            | Op::Compare(_)
-            | Op::CompareScalar(..)
-            | Op::Where
-            | Op::MaskedFill(_)
-            | Op::AddScalar(_)
-            | Op::MulScalar(_)
-            | Op::RsubScalar(_)
-            | Op::PowScalar(_)
-            | Op::Clamp { .. }
-            | Op::Unary(_)
-            | Op::ToFloat
-            | Op::ToInt
-            | Op::ToBool
-    )
+    op.is_elementwise() || matches!(op, Op::ToInt)
 }
