@@ -1,6 +1,6 @@
-//! `docs/SUPPORT.md` says what the code reads, and every cell of it has a fixture.
+//! `docs/SUPPORT.md` and the table in the README say what the code reads, and every cell of them has a fixture.
 //!
-//! `CORER_UPDATE_DOCS=1 cargo test -p corer-converter --test support` writes the page.
+//! `CORER_UPDATE_DOCS=1 cargo test -p corer-converter --test support` writes both.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -60,25 +60,70 @@ fn class(row: &FamilyRow, task: Task) -> Option<String> {
     Some(format!("{}{}", row.prefix, head.suffix))
 }
 
-/// Traces and exports recorded for a family: file names without their ending, each once.
-fn recorded(model_type: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+/// How a trace or an export is saved: what its table's column is called, and how its file's name ends after the version.
+const SAVED: [(&str, &[&str]); 3] = [
+    ("trace, eager", &["eager.pt"]),
+    ("trace, sdpa", &["sdpa.pt"]),
+    ("export", &["export.pt2", "export-core.pt2", "export-dynamic.pt2"]),
+];
+
+/// Families whose classes have no fused attention in any transformers there is: nothing to record.
+const NO_FUSED_ATTENTION: [&str; 2] = ["mpnet", "deberta-v2"];
+
+/// Major and minor version of PyTorch.
+type Version = (u32, u32);
+
+/// The versions that each cell must have been saved by: the one most fixtures are made with, and the newest.
+const RECORDED_BY: [Version; 2] = [(2, 7), (2, 15)];
+
+/// The versions of PyTorch a family was saved by, for each row of [`SAVED`].
+fn recorded(model_type: &str) -> [BTreeSet<Version>; SAVED.len()] {
+    let mut found = [const { BTreeSet::new() }; SAVED.len()];
     for model in fixtures() {
         if architecture(&model).1 != model_type {
             continue;
         }
         for entry in fs::read_dir(&model).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            let ending = path.extension().and_then(|ending| ending.to_str());
-            if let (Some("pt" | "pt2"), Some(stem)) = (ending, path.file_stem()) {
-                let stem = stem.to_string_lossy().into_owned();
-                found.insert(stem.replacen("torch", "", 1).replace('-', " "));
-            }
+            let name = entry.expect("an entry").file_name().into_string().expect("text");
+            let Some(((major, minor), how)) = name
+                .strip_prefix("torch")
+                .and_then(|name| name.split_once('-'))
+                .and_then(|(version, how)| Some((version.split_once('.')?, how)))
+            else {
+                continue;
+            };
+            let number = |text: &str| text.parse().expect("a version");
+            let column = SAVED.iter().position(|(_, endings)| endings.contains(&how));
+            let column = column.unwrap_or_else(|| panic!("{name} belongs to no column"));
+            found[column].insert((number(major), number(minor)));
         }
     }
     found
 }
 
+/// The last cells of a family's row: versions, oldest first.
+fn recorded_cells(model_type: &str) -> String {
+    let mut cells = String::new();
+    for ((how, _), versions) in SAVED.iter().zip(recorded(model_type)) {
+        let versions: Vec<String> = versions
+            .iter()
+            .map(|(major, minor)| format!("{major}.{minor}"))
+            .collect();
+        let cell = match how.ends_with("sdpa") && NO_FUSED_ATTENTION.contains(&model_type) {
+            true => "no sdpa in transformers".to_owned(),
+            false => versions.join(", "),
+        };
+        let _ = write!(cells, " {cell} |");
+    }
+    cells
+}
+
+/// `| name | name |` and the line below it.
+fn heading(columns: &[&str]) -> String {
+    format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()))
+}
+
+/// The page on what is read.
 fn page() -> String {
     let mut page = String::from(
         "<!-- Generated from the code: CORER_UPDATE_DOCS=1 cargo test -p corer-converter --test support -->\n\n\
@@ -86,13 +131,10 @@ fn page() -> String {
          ## Checkpoints\n\n\
          A directory with `config.json` and the weights (`model.safetensors`, sharded or not, or `pytorch_model.bin`). The class named\n\
          first in `architectures` decides; every class here has a fixture that is compared with PyTorch's own outputs in both layouts,\n\
-         in f32 and in fp16.\n\n\
-         | family | `model_type` |",
+         in f32 and in fp16.\n\n",
     );
-    for (_, name) in TASKS {
-        let _ = write!(page, " {name} |");
-    }
-    page.push_str("\n|---|---|---|---|---|---|---|\n");
+    let tasks = TASKS.map(|(_, name)| name);
+    page.push_str(&heading(&[&["family", "`model_type`"][..], &tasks].concat()));
     for row in FAMILIES {
         let _ = write!(page, "| {} | `{}` |", row.name, row.model_type);
         for (task, _) in TASKS {
@@ -111,14 +153,43 @@ fn page() -> String {
          `…ForPreTraining` are read without the heads that only training needs.\n\n\
          ## Traces and exports\n\n\
          A model saved by `torch.jit.save` or `torch.export.save`. What is read is a matter of operators, not of classes; these stand in\n\
-         `fixtures/families`, saved by the versions of PyTorch named, and are converted and compared like the checkpoints.\n\n\
-         | family | recorded |\n|---|---|\n",
+         `fixtures/families`, saved by the versions of PyTorch named, and are converted and compared like the checkpoints. BERT's exports\n\
+         are there with symbols for batch and length and decomposed to Core ATen, too.\n\n",
     );
+    page.push_str(&heading(&[&["family"][..], &SAVED.map(|(how, _)| how)].concat()));
     for row in FAMILIES {
-        let recorded: Vec<String> = recorded(row.model_type).into_iter().collect();
-        let _ = writeln!(page, "| {} | {} |", row.name, recorded.join(", "));
+        let _ = writeln!(page, "| {} |{}", row.name, recorded_cells(row.model_type));
     }
     page
+}
+
+const BEGIN: &str = "<!-- From here to the end of the table: CORER_UPDATE_DOCS=1 cargo test -p corer-converter --test support -->\n";
+const END: &str = "<!-- The end of the table. -->\n";
+
+/// The README with the short table between its marks.
+fn readme(written: &str) -> String {
+    let (before, rest) = written.split_once(BEGIN).expect("the mark before the table");
+    let (_, after) = rest.split_once(END).expect("the mark after the table");
+    let columns = SAVED.map(|(how, _)| how);
+    let mut table = heading(&[&["", "checkpoint"][..], &columns].concat());
+    for row in FAMILIES {
+        let missing: Vec<&str> = TASKS
+            .iter()
+            .filter(|(task, _)| class(row, *task).is_none())
+            .map(|(_, name)| *name)
+            .collect();
+        let heads = match missing.is_empty() {
+            true => "every head".to_owned(),
+            false => format!("all but {}", missing.join(", ")),
+        };
+        let _ = writeln!(
+            table,
+            "| {} | {heads} |{}",
+            row.name,
+            recorded_cells(row.model_type)
+        );
+    }
+    format!("{before}{BEGIN}{table}{END}{after}")
 }
 
 #[test]
@@ -134,15 +205,38 @@ fn every_class_the_code_reads_has_a_fixture() {
 }
 
 #[test]
-fn the_page_says_what_the_code_reads() {
-    let path = root().join("docs/SUPPORT.md");
-    if std::env::var_os("CORER_UPDATE_DOCS").is_some() {
-        fs::create_dir_all(path.parent().expect("docs")).expect("a directory");
-        fs::write(&path, page()).expect("writable");
+fn every_way_to_save_every_family_is_recorded() {
+    for row in FAMILIES {
+        for ((how, _), versions) in SAVED.iter().zip(recorded(row.model_type)) {
+            let nothing = how.ends_with("sdpa") && NO_FUSED_ATTENTION.contains(&row.model_type);
+            for version in RECORDED_BY {
+                assert_eq!(
+                    versions.contains(&version),
+                    !nothing,
+                    "{}, {how}, {version:?}: {versions:?}",
+                    row.name
+                );
+            }
+        }
     }
-    let written = fs::read_to_string(&path).expect("docs/SUPPORT.md");
+}
+
+/// Holds a page against what the code says, or writes it so.
+fn holds(name: &str, wanted: impl Fn(&str) -> String) {
+    let path = root().join(name);
+    let read = || fs::read_to_string(&path).unwrap_or_default();
+    if std::env::var_os("CORER_UPDATE_DOCS").is_some() {
+        fs::write(&path, wanted(&read())).expect("writable");
+    }
+    let written = read();
     assert!(
-        written == page(),
-        "docs/SUPPORT.md is not what the code says; CORER_UPDATE_DOCS=1 writes it anew"
+        written == wanted(&written),
+        "{name} is not what the code says; CORER_UPDATE_DOCS=1 writes it anew"
     );
+}
+
+#[test]
+fn the_pages_say_what_the_code_reads() {
+    holds("docs/SUPPORT.md", |_| page());
+    holds("README.md", readme);
 }
