@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::metrics::{Agreement, OutputKind};
+use crate::metrics::{Agreement, Divergence, OutputKind, TopFive};
 use crate::verdict::{Thresholds, Verdict};
 
 /// Version of the report's JSON form.
@@ -223,6 +223,10 @@ pub struct ErrorReport {
     pub cosine: Option<CosineReport>,
     /// Agreement of the best score.
     pub top1: Option<Agreement>,
+    /// The reference's best score among the package's five best.
+    pub top5: Option<TopFive>,
+    /// Divergence of the probabilities.
+    pub divergence: Option<Divergence>,
     /// Sentence vectors and their neighbours.
     pub sentence: Option<SentenceReport>,
     /// Values of the reference that are not finite, anywhere.
@@ -286,6 +290,8 @@ pub struct SentenceReport {
     pub neighbours: Option<usize>,
     /// Mean share of nearest neighbours both sides agree on, over the first 1024 rows.
     pub neighbour_overlap: Option<f64>,
+    /// Spearman's rank correlation of the cosines between all pairs of the same rows.
+    pub rank_correlation: Option<f64>,
 }
 
 /// Where the largest error is.

@@ -23,6 +23,46 @@ pub struct Agreement {
     pub largest_lost_margin: f32,
 }
 
+/// How often the reference's best choice is among the package's five best, for scores of more than five classes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct TopFive {
+    /// Decisions where it is.
+    pub agree: u64,
+    /// Decisions in all.
+    pub total: u64,
+}
+
+impl TopFive {
+    /// The number of classes it takes for being among five to mean something.
+    pub(super) const CLASSES: usize = 6;
+
+    /// Adds one decision. Where several of the reference's scores are the highest, any of them will do; among equal scores
+    /// of the package the first come first. Scores with a NaN never agree.
+    pub(super) fn add(&mut self, reference: &[f32], package: &[f32]) {
+        self.total += 1;
+        let Some(best) = argmax(reference).map(|best| reference[best]) else {
+            return;
+        };
+        if package.iter().any(|score| score.is_nan()) {
+            return;
+        }
+        let above = |index: usize| {
+            let ahead = |(other, score): (usize, &f32)| {
+                *score > package[index] || (*score == package[index] && other < index)
+            };
+            package
+                .iter()
+                .enumerate()
+                .filter(|other| ahead(*other))
+                .take(5)
+                .count()
+        };
+        let mut candidates =
+            (0..reference.len().min(package.len())).filter(|index| reference[*index] >= best);
+        self.agree += u64::from(candidates.any(|index| above(index) < 5));
+    }
+}
+
 impl Agreement {
     /// No decisions yet.
     pub(super) const fn new(resolution: f32) -> Self {
@@ -120,6 +160,22 @@ mod tests {
         assert_eq!((wide.agree, wide.undecided, wide.ratio()), (0, 0, 0.0));
         // Small scores have small steps.
         assert_eq!(of(&[(&[0.0, 1.0 / 128.0], &[1.0, 0.0])]).undecided, 0);
+    }
+
+    #[test]
+    fn among_five() {
+        let five = |reference: &[f32], package: &[f32]| {
+            let mut five = TopFive::default();
+            five.add(reference, package);
+            (five.agree, five.total)
+        };
+        let reference = [0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+        assert_eq!(five(&reference, &[9.0, 8.0, 7.0, 6.0, 0.0, 5.0]), (1, 1));
+        assert_eq!(five(&reference, &[9.0, 8.0, 7.0, 6.0, 5.0, 0.0]), (0, 1));
+        // Equal scores: the first five of them.
+        assert_eq!(five(&reference, &[1.0; 6]), (0, 1));
+        assert_eq!(five(&[1.0, 0.0, 0.0, 0.0, 0.0, 1.0], &[1.0; 6]), (1, 1));
+        assert_eq!(five(&reference, &[f32::NAN, 0.0, 0.0, 0.0, 0.0, 1.0]), (0, 1));
     }
 
     #[test]

@@ -23,14 +23,20 @@
 //! A vector is one token's for outputs per token, one row's otherwise (for span scores: the scores of its tokens).
 
 mod agreement;
+mod divergence;
 mod elements;
 mod neighbours;
 mod output;
+mod ranks;
+mod spans;
 
-pub use agreement::Agreement;
+pub use agreement::{Agreement, TopFive};
+pub use divergence::Divergence;
 pub use elements::ElementErrors;
-pub use neighbours::{MOST_ROWS, neighbour_overlap};
+pub use neighbours::{Company, MOST_ROWS, company};
 pub use output::OutputComparison;
+pub use ranks::spearman;
+pub use spans::{LONGEST_ANSWER, SpanMatch, SpanScores};
 
 use serde::Serialize;
 

@@ -1,30 +1,87 @@
-//! Whether embeddings keep each other's company: the overlap of nearest neighbours.
+//! Whether embeddings keep each other's company: the overlap of nearest neighbours, and the order of all similarities.
+
+use super::ranks::spearman;
 
 /// Rows beyond this many are left out: the cost grows with the square of their number.
 pub const MOST_ROWS: usize = 1024;
 
-/// The mean share of each row's nearest neighbours by cosine, among the other rows, that both sets agree on, and the
-/// number of neighbours looked at.
+/// How alike two sets of vectors see the similarities between their rows.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Company {
+    /// The mean share of each row's nearest neighbours by cosine, among the other rows, that both sets agree on.
+    pub overlap: f64,
+    /// The number of neighbours looked at.
+    pub neighbours: usize,
+    /// Spearman's rank correlation between the cosines of all pairs of different rows in one set and those in the other;
+    /// `None` where one set's are all the same.
+    pub rank_correlation: Option<f64>,
+}
+
+/// Compares the similarities among the rows of `a` with those among the rows of `b`, over the first [`MOST_ROWS`].
 ///
 /// At most `neighbours` and at most half of the other rows are looked at: with all of them the overlap would be 1
 /// whatever the numbers. `None` with fewer than 3 rows. Equally near rows count in row order.
-pub fn neighbour_overlap(a: &[Vec<f32>], b: &[Vec<f32>], neighbours: usize) -> Option<(f64, usize)> {
+pub fn company(a: &[Vec<f32>], b: &[Vec<f32>], neighbours: usize) -> Option<Company> {
     let rows = a.len().min(b.len()).min(MOST_ROWS);
     let count = neighbours.min(rows.saturating_sub(1) / 2);
     if count == 0 {
         return None;
     }
-    let (a, b) = (units(&a[..rows]), units(&b[..rows]));
+    let (a, b) = (Cosines::of(&a[..rows]), Cosines::of(&b[..rows]));
     let mut shared = 0usize;
     for row in 0..rows {
-        let near = nearest(&a, row, count);
-        shared += nearest(&b, row, count)
+        let near = a.nearest(row, count);
+        shared += b
+            .nearest(row, count)
             .iter()
             .filter(|index| near.contains(index))
             .count();
     }
     #[allow(clippy::cast_precision_loss)] // small counts
-    Some((shared as f64 / (rows * count) as f64, count))
+    Some(Company {
+        overlap: shared as f64 / (rows * count) as f64,
+        neighbours: count,
+        rank_correlation: spearman(&a.pairs(), &b.pairs()),
+    })
+}
+
+/// Cosines between all rows of one set, row-major.
+struct Cosines {
+    rows: usize,
+    values: Vec<f64>,
+}
+
+impl Cosines {
+    fn of(vectors: &[Vec<f32>]) -> Self {
+        let units = units(vectors);
+        let rows = units.len();
+        let mut values = vec![0.0; rows * rows];
+        for (i, a) in units.iter().enumerate() {
+            for (j, b) in units.iter().enumerate().take(i + 1) {
+                let cosine = a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                values[i * rows + j] = cosine;
+                values[j * rows + i] = cosine;
+            }
+        }
+        Self { rows, values }
+    }
+
+    /// The `count` rows nearest to row `of`, itself left out.
+    fn nearest(&self, of: usize, count: usize) -> Vec<usize> {
+        let cosines = &self.values[of * self.rows..][..self.rows];
+        let mut near: Vec<usize> = (0..self.rows).filter(|index| *index != of).collect();
+        near.sort_by(|a, b| cosines[*b].total_cmp(&cosines[*a]).then(a.cmp(b)));
+        near.truncate(count);
+        near
+    }
+
+    /// One cosine for each pair of different rows.
+    fn pairs(&self) -> Vec<f64> {
+        (0..self.rows)
+            .flat_map(|row| &self.values[row * self.rows..][..row])
+            .copied()
+            .collect()
+    }
 }
 
 /// Rows scaled to length 1; rows of length 0 stay.
@@ -41,18 +98,6 @@ fn units(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
     rows.iter().map(unit).collect()
 }
 
-fn nearest(rows: &[Vec<f64>], of: usize, count: usize) -> Vec<usize> {
-    let dot = |other: &Vec<f64>| rows[of].iter().zip(other).map(|(a, b)| a * b).sum::<f64>();
-    let mut near: Vec<(f64, usize)> = rows
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| *index != of)
-        .map(|(index, row)| (dot(row), index))
-        .collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    near.into_iter().take(count).map(|(_, index)| index).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,15 +110,19 @@ mod tests {
             .collect()
     }
 
+    fn overlap(a: &[Vec<f32>], b: &[Vec<f32>], neighbours: usize) -> Option<(f64, usize)> {
+        company(a, b, neighbours).map(|company| (company.overlap, company.neighbours))
+    }
+
     #[test]
     fn by_hand() {
         // Nearest two of each, by angle: 0:{1,2} 1:{0,2} 2:{1,3} 3:{2,4} 4:{3,2}
         let a = circle(&[0.0, 10.0, 25.0, 45.0, 70.0]);
-        assert_eq!(neighbour_overlap(&a, &a, 2), Some((1.0, 2)));
+        assert_eq!(overlap(&a, &a, 2), Some((1.0, 2)));
         // Row 4 moves to 4 degrees. Now 0:{4,1} 1:{4,0} 2:{1,3} (4 is 21 degrees away, 3 is 20) 3:{2,1} 4:{0,1}:
         // shared are 1, 1, 2, 1 and 0 of 2 each.
         let b = circle(&[0.0, 10.0, 25.0, 45.0, 4.0]);
-        assert_eq!(neighbour_overlap(&a, &b, 2), Some((0.5, 2)));
+        assert_eq!(overlap(&a, &b, 2), Some((0.5, 2)));
     }
 
     #[test]
@@ -83,8 +132,20 @@ mod tests {
             .iter()
             .map(|row| row.iter().map(|value| value * 7.0).collect())
             .collect();
-        assert_eq!(neighbour_overlap(&a, &scaled, 10), Some((1.0, 2)));
-        assert_eq!(neighbour_overlap(&a[..2], &a[..2], 10), None);
-        assert_eq!(neighbour_overlap(&a[..3], &a[..3], 10), Some((1.0, 1)));
+        assert_eq!(overlap(&a, &scaled, 10), Some((1.0, 2)));
+        assert_eq!(overlap(&a[..2], &a[..2], 10), None);
+        assert_eq!(overlap(&a[..3], &a[..3], 10), Some((1.0, 1)));
+    }
+
+    #[test]
+    fn the_order_of_similarities_is_compared_over_all_pairs() {
+        // Distances of the pairs 01, 02, 12: 10, 30, 20 degrees.
+        let a = circle(&[0.0, 10.0, 30.0]);
+        let correlation = |b: &[Vec<f32>]| company(&a, b, 1).unwrap().rank_correlation;
+        assert_eq!(correlation(&circle(&[0.0, 1.0, 3.0])), Some(1.0));
+        // 25, 5, 20: ranks 3 1 2 by distance where `a` has 1 3 2, the very opposite.
+        assert_eq!(correlation(&circle(&[0.0, 25.0, 5.0])), Some(-1.0));
+        // All the same place: nothing to rank.
+        assert_eq!(correlation(&circle(&[7.0, 7.0, 7.0])), None);
     }
 }

@@ -1,8 +1,9 @@
 //! One output, compared row by row.
 
-use super::agreement::Agreement;
+use super::agreement::{Agreement, TopFive};
+use super::divergence::Divergence;
 use super::elements::ElementErrors;
-use super::{OutputKind, cosine, mean_pooled, neighbour_overlap};
+use super::{OutputKind, company, cosine, mean_pooled};
 use crate::inputs::InputRow;
 use crate::report::{CosineReport, Decibels, ErrorReport, SentenceReport, Worst, WorstCosine};
 
@@ -17,6 +18,8 @@ pub struct OutputComparison {
     largest_relative: f64,
     cosines: Cosines,
     top1: Option<Agreement>,
+    top5: Option<TopFive>,
+    divergence: Option<Divergence>,
     sentences: Option<Sentences>,
     nonfinite: [u64; 2],
     rows: u64,
@@ -60,6 +63,8 @@ impl OutputComparison {
             largest_relative: 0.0,
             cosines: Cosines::default(),
             top1: (scores && (classes > 1 || kind == OutputKind::Label)).then(|| Agreement::new(resolution)),
+            top5: (scores && classes >= TopFive::CLASSES && kind != OutputKind::Label).then(TopFive::default),
+            divergence: (scores && classes > 1 && kind != OutputKind::Label).then(Divergence::default),
             sentences: (!scores).then(Sentences::default),
             nonfinite: [0; 2],
             rows: 0,
@@ -155,6 +160,15 @@ impl OutputComparison {
         if let Some(top1) = &mut self.top1 {
             top1.add(reference, package);
         }
+        if let Some(top5) = &mut self.top5 {
+            top5.add(reference, package);
+        }
+        if let Some(divergence) = &mut self.divergence {
+            match self.kind {
+                OutputKind::Probabilities => divergence.add_probabilities(row.index, reference, package),
+                _ => divergence.add_logits(row.index, reference, package),
+            }
+        }
     }
 
     fn add_sentence(&mut self, row: Row<'_>) {
@@ -196,6 +210,8 @@ impl OutputComparison {
             sqnr: Decibels(self.errors.sqnr()),
             cosine: self.cosines.report(self.kind.vector()),
             top1: self.top1,
+            top5: self.top5,
+            divergence: self.divergence,
             sentence: self
                 .sentences
                 .as_ref()
@@ -237,7 +253,7 @@ impl Cosines {
 
 impl Sentences {
     fn report(&self, kind: OutputKind) -> SentenceReport {
-        let overlap = neighbour_overlap(&self.reference, &self.package, NEIGHBOURS);
+        let company = company(&self.reference, &self.package, NEIGHBOURS);
         SentenceReport {
             vectors: if kind == OutputKind::TokenVectors {
                 "mean over tokens"
@@ -245,8 +261,9 @@ impl Sentences {
                 "the output itself"
             },
             cosine: self.cosines.report("row"),
-            neighbours: overlap.map(|(_, count)| count),
-            neighbour_overlap: overlap.map(|(overlap, _)| overlap),
+            neighbours: company.map(|company| company.neighbours),
+            neighbour_overlap: company.map(|company| company.overlap),
+            rank_correlation: company.and_then(|company| company.rank_correlation),
         }
     }
 }
