@@ -10,10 +10,11 @@ use corer_mil::{
 use crate::decode::is_constexpr;
 use crate::engine::{Engine, EngineDescription};
 use crate::error::{CompileError, RunError, UnsupportedOp};
+use crate::gemm::Sums;
 use crate::kernels::{Fault, lowering};
 use crate::options::{Arithmetic, Options};
 use crate::plan::{
-    self, Failure, Outcome, OutputPlan, Plan, Request, Store, Workspace, known_sizes, value_of,
+    self, Failure, Outcome, OutputPlan, Plan, Request, Seen, Store, Workspace, known_sizes, value_of,
 };
 use crate::team::Threads;
 use crate::tensor::{Tensor, TensorData};
@@ -69,6 +70,8 @@ impl Key {
 const KEPT_PLANS: usize = 8;
 
 /// One value an operation produced, as an observer sees it.
+///
+/// What the observer doesn't ask for costs nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation<'a> {
     /// Operation name.
@@ -77,8 +80,28 @@ pub struct Observation<'a> {
     pub op: &'a str,
     /// Name of the value.
     pub value: &'a str,
-    /// The value.
-    pub tensor: &'a Tensor,
+    /// Element type the program declares.
+    pub dtype: DataType,
+    seen: Seen<'a>,
+}
+
+impl Observation<'_> {
+    /// The value: a copy.
+    pub fn tensor(&self) -> Tensor {
+        self.seen.tensor()
+    }
+
+    /// The largest magnitude of its elements, NaN passed over, and how many of them are not finite. `None` for
+    /// elements that are no floats.
+    pub fn extent(&self) -> Option<(f32, u64)> {
+        self.dtype.is_float().then(|| self.seen.extent())
+    }
+
+    /// How far the sums of products went that it is made of. `None` for operations other than `conv`, `linear`,
+    /// `matmul`, `einsum` and `scaled_dot_product_attention` of floats. Takes a few times as long as the operation.
+    pub fn sums(&self) -> Option<Sums> {
+        self.seen.sums()
+    }
 }
 
 /// The classes a classifier chooses from.
@@ -210,7 +233,6 @@ impl Executable {
             observed: false,
         };
         let planned = self.resolve(&mut key, &inputs)?;
-        let as_written = self.arithmetic == Arithmetic::AsWritten;
         let mut workspace = planned.workspace()?;
         let mut fastest = vec![f64::INFINITY; planned.plan.steps.len()];
         for _ in 0..iterations.max(1) {
@@ -219,7 +241,7 @@ impl Executable {
                 .install(|| {
                     planned
                         .plan
-                        .run_timed(&mut workspace, &inputs, as_written, &self.threads)
+                        .run_timed(&mut workspace, &inputs, self.arithmetic, &self.threads)
                 })
                 .map_err(|failure| self.failed(failure))?;
             for (fastest, time) in fastest.iter_mut().zip(times) {
@@ -266,7 +288,7 @@ impl Executable {
                 .function
                 .body()
                 .map_or(&[][..], |body| body.operations.as_slice());
-            move |sighting: &plan::Sighting, tensor: Tensor| {
+            move |sighting: &plan::Sighting, seen: plan::Seen<'_>| {
                 let operation = &operations[sighting.operation];
                 observer(&Observation {
                     operation: operation.name(),
@@ -275,20 +297,24 @@ impl Executable {
                         .outputs
                         .get(sighting.result)
                         .map_or("", |output| output.name.as_str()),
-                    tensor: &tensor,
+                    dtype: sighting.view.dtype,
+                    seen,
                 });
             }
         });
-        let as_written = self.arithmetic == Arithmetic::AsWritten;
         let mut workspace = planned.workspace()?;
         let outcome = match &mut shown {
-            Some(shown) => planned
-                .plan
-                .run(&mut workspace, &inputs, as_written, &self.threads, Some(shown)),
+            Some(shown) => planned.plan.run(
+                &mut workspace,
+                &inputs,
+                self.arithmetic,
+                &self.threads,
+                Some(shown),
+            ),
             None => self.threads.install(|| {
                 planned
                     .plan
-                    .run(&mut workspace, &inputs, as_written, &self.threads, None)
+                    .run(&mut workspace, &inputs, self.arithmetic, &self.threads, None)
             }),
         };
         outcome.map_err(|failure| self.failed(failure))?;
@@ -297,7 +323,7 @@ impl Executable {
         for (name, output) in &planned.plan.outputs {
             let tensor = planned
                 .plan
-                .tensor(&workspace, Plan::output_view(output), as_written, team);
+                .tensor(&workspace, Plan::output_view(output), self.arithmetic, team);
             let tensor = match output {
                 OutputPlan::Tensor(_) => tensor,
                 OutputPlan::Probabilities(_) => Tensor::from_parts(vec![tensor.len()], tensor.into_data()),
@@ -364,12 +390,11 @@ impl Executable {
             // What the values themselves depend on stands before them, so this ends.
             let planned = self.resolve(&mut first, inputs)?;
             let mut workspace = planned.workspace()?;
-            let as_written = self.arithmetic == Arithmetic::AsWritten;
             self.threads
                 .install(|| {
                     planned
                         .plan
-                        .run(&mut workspace, inputs, as_written, &self.threads, None)
+                        .run(&mut workspace, inputs, self.arithmetic, &self.threads, None)
                 })
                 .map_err(|failure| self.failed(failure))?;
             key.planned.extend(first.planned);
@@ -623,8 +648,9 @@ fn labels(body: &Block) -> BTreeMap<String, Labels> {
 impl Engine for Executable {
     fn describe(&self) -> EngineDescription {
         let arithmetic = match self.arithmetic {
-            Arithmetic::F32 => "f32",
-            Arithmetic::AsWritten => "as written",
+            Arithmetic::F32 => "f32".into(),
+            Arithmetic::AsWritten => "as written".into(),
+            Arithmetic::Ane(rules) => format!("by the Neural Engine rules {rules}"),
         };
         EngineDescription {
             name: "corer-cpu".into(),

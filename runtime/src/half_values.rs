@@ -1,5 +1,7 @@
 //! Rounding f32 to the numbers fp16 can hold, without leaving f32.
 
+use crate::ane::AneRounding;
+
 /// The nearest number fp16 can hold, ties to even; what is too large becomes an infinity, NaN stays NaN.
 ///
 /// IEEE 754 binary16 has 10 explicit bits of significand, so a normal number keeps 10 of f32's 23: adding half a
@@ -26,6 +28,40 @@ pub(crate) fn round(value: f32) -> f32 {
     };
     let rounded = if magnitude >= OVERFLOW { large } else { rounded };
     f32::from_bits(rounded | sign)
+}
+
+/// What becomes of a value an operation produced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Rounding {
+    /// It stays as it is.
+    #[default]
+    None,
+    /// It becomes the nearest fp16 number, ties to even.
+    Even,
+    /// It becomes the fp16 number the Neural Engine would write.
+    Ane(AneRounding),
+}
+
+impl Rounding {
+    /// Rounds every value.
+    #[inline(always)]
+    pub(crate) fn all(self, values: &mut [f32]) {
+        match self {
+            Self::None => {}
+            Self::Even => round_all(values),
+            Self::Ane(rounding) => rounding.all(values),
+        }
+    }
+
+    /// Rounds one value.
+    #[inline(always)]
+    pub(crate) fn one(self, value: f32) -> f32 {
+        match self {
+            Self::None => value,
+            Self::Even => round(value),
+            Self::Ane(rounding) => rounding.one(value),
+        }
+    }
 }
 
 /// Rounds every value.

@@ -2,8 +2,10 @@
 //!
 //! [`Executable::compile`] takes a program as read back from a package, decodes its constants, packs its weights
 //! and plans its buffers once; [`Executable::run`] then computes outputs from inputs, in f32 throughout or with
-//! every value rounded to the type the program declares ([`Arithmetic`]).
+//! every value rounded to the type the program declares, or by the rules published measurements of the Neural Engine
+//! suggest ([`Arithmetic`]).
 
+mod ane;
 mod buffer;
 mod decode;
 mod engine;
@@ -19,9 +21,13 @@ mod team;
 mod tensor;
 mod vectorised;
 mod view;
+mod watch;
 
+pub use ane::{AneRule, AneRules, Evidence, Grade, UnknownRule};
 pub use engine::{Engine, EngineDescription};
 pub use error::{CompileError, RunError, TensorError, UnsupportedOp};
 pub use executable::{Executable, Labels, Observation};
+pub use gemm::Sums;
 pub use options::{Arithmetic, Options};
 pub use tensor::{Tensor, TensorData};
+pub use watch::{ACCUMULATOR_LIMIT, Extent, HALF_MAX, Watch};

@@ -1,5 +1,7 @@
 //! How a program is to be executed.
 
+use crate::ane::AneRules;
+
 /// Which precision values have while a program runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Arithmetic {
@@ -9,6 +11,20 @@ pub enum Arithmetic {
     /// values, accumulates in f32 and rounds its result once.
     #[default]
     AsWritten,
+    /// As written, and fp16 operations by these rules of the Neural Engine: a prediction from published measurements.
+    /// Operations of other types don't run there and are computed as written.
+    Ane(AneRules),
+}
+
+impl Arithmetic {
+    /// `f32`, `as-written` or `ane`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::AsWritten => "as-written",
+            Self::Ane(_) => "ane",
+        }
+    }
 }
 
 /// What to compile a program for.

@@ -154,10 +154,7 @@ pub fn verify(request: &VerifyRequest, progress: &dyn Progress) -> Result<Verify
         reference: source.reference().describe(),
         execution: ExecutionReport {
             engine,
-            arithmetic: match request.arithmetic {
-                Arithmetic::F32 => "f32",
-                Arithmetic::AsWritten => "as-written",
-            },
+            arithmetic: request.arithmetic.name(),
             host_cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         },
         buckets: judged,

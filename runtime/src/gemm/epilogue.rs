@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::half_values;
+use crate::ane::Accumulator;
+use crate::half_values::Rounding;
 use crate::kernels::Unary;
 
 /// Added to the sums.
@@ -19,15 +20,28 @@ pub(crate) enum Bias {
 /// Bias, then rounding if the value is fp16, then functions, each with its own rounding.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Epilogue {
+    /// How the sums are held.
+    pub(crate) accumulator: Accumulator,
     pub(crate) bias: Bias,
-    pub(crate) round: bool,
-    pub(crate) stages: Vec<(Unary, bool)>,
+    pub(crate) round: Rounding,
+    pub(crate) stages: Vec<(Unary, Rounding)>,
+}
+
+impl Bias {
+    /// What is added to an element of C.
+    pub(crate) fn at(&self, row: usize, column: usize) -> f32 {
+        match self {
+            Self::None => 0.0,
+            Self::Row(bias) => bias[row],
+            Self::Column(bias) => bias[column],
+        }
+    }
 }
 
 impl Epilogue {
     /// Whether there is nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.bias, Bias::None) && !self.round && self.stages.is_empty()
+        matches!(self.bias, Bias::None) && self.round == Rounding::None && self.stages.is_empty()
     }
 
     /// Finishes a piece of row `row` that starts at `column`.
@@ -47,14 +61,16 @@ impl Epilogue {
                 }
             }
         }
-        if self.round {
-            half_values::round_all(values);
-        }
+        self.finish(values);
+    }
+
+    /// What follows the bias.
+    #[inline(always)]
+    pub(crate) fn finish(&self, values: &mut [f32]) {
+        self.round.all(values);
         for (function, round) in &self.stages {
             function.apply(values);
-            if *round {
-                half_values::round_all(values);
-            }
+            round.all(values);
         }
     }
 }

@@ -10,11 +10,15 @@
 //! order. Nothing depends on the number of threads or the width of vectors.
 
 mod epilogue;
+mod measure;
 mod pack;
+mod settle;
 mod tile;
 mod tiles;
 
 pub(crate) use epilogue::{Bias, Epilogue};
+pub use measure::Sums;
+pub(crate) use measure::measure;
 pub(crate) use pack::{Layout, Side, pack_into, panel_words};
 pub(crate) use tile::geometry;
 pub(crate) use tiles::Tiles;
@@ -77,10 +81,25 @@ pub(crate) fn multiply(
     team.each(whole.div_ceil(per_task), |task| {
         let mine = task * per_task..((task + 1) * per_task).min(whole);
         match split {
-            Split::Left => tile::run(product, mine, 0..right, split, target, epilogue),
-            Split::Right => tile::run(product, 0..left, mine, split, target, epilogue),
+            Split::Left => task_of(product, mine, 0..right, split, target, epilogue),
+            Split::Right => task_of(product, 0..left, mine, split, target, epilogue),
         }
     });
+}
+
+/// Computes the part of C where the given panels meet.
+fn task_of(
+    product: Product<'_>,
+    left: Panels,
+    right: Panels,
+    split: Split,
+    target: Target<'_>,
+    epilogue: &Epilogue,
+) {
+    tile::run(product, left.clone(), right.clone(), split, target, epilogue);
+    if epilogue.accumulator.differs() {
+        settle::run(product, left, right, target, epilogue);
+    }
 }
 
 /// Computes C on this thread.
@@ -91,6 +110,7 @@ pub(crate) fn multiply_alone(product: Product<'_>, target: Target<'_>, epilogue:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::half_values::Rounding;
     use crate::kernels::Unary;
 
     fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -165,13 +185,14 @@ mod tests {
                 for split in [Split::Left, Split::Right] {
                     let by_row = split == Split::Left;
                     let epilogue = Epilogue {
+                        accumulator: crate::ane::Accumulator::default(),
                         bias: if by_row {
                             Bias::Row(bias.clone().into())
                         } else {
                             Bias::Column(bias.clone().into())
                         },
-                        round: false,
-                        stages: vec![(Unary::Relu, false)],
+                        round: Rounding::None,
+                        stages: vec![(Unary::Relu, Rounding::None)],
                     };
                     let stride = n + 3;
                     let mut c = vec![f32::NAN; m * stride];

@@ -130,7 +130,7 @@ impl WithSimd for Task<'_> {
 /// Part of a row of C.
 #[inline(always)]
 #[allow(unsafe_code)]
-fn segment<'a>(target: Target<'a>, row: usize, column: usize, length: usize) -> &'a mut [f32] {
+pub(super) fn segment<'a>(target: Target<'a>, row: usize, column: usize, length: usize) -> &'a mut [f32] {
     // SAFETY: tasks that run at one time have different left or right panels, hence different rows or columns of
     // one C, and the callers of `multiply` give different C different places. A task uses one segment at a time.
     unsafe {

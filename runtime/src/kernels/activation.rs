@@ -1,5 +1,6 @@
 //! Functions of one number, applied in place.
 
+use crate::ane::Table;
 use crate::math;
 
 /// A function of one f32.
@@ -45,6 +46,10 @@ pub(crate) enum Unary {
     /// max(x, α)
     Threshold(f32),
     ThresholdedRelu(f32),
+    /// Beyond ±limit ±∞.
+    Beyond(f32),
+    /// As the Neural Engine looks it up.
+    Table(Table),
     /// A function computed in f64 and rounded once.
     Exact(fn(f64) -> f64),
 }
@@ -126,6 +131,14 @@ impl Unary {
             Self::Tanh => each(values, math::tanh),
             Self::Threshold(alpha) => each(values, |x| at_least(x, alpha)),
             Self::ThresholdedRelu(alpha) => each(values, |x| if x < alpha { 0.0 } else { x }),
+            Self::Beyond(limit) => each(values, |x| {
+                if x.abs() > limit {
+                    f32::INFINITY.copysign(x)
+                } else {
+                    x
+                }
+            }),
+            Self::Table(table) => table.apply(values),
             Self::Exact(function) => each(values, |x| function(f64::from(x)) as f32),
         }
     }

@@ -1,12 +1,17 @@
 //! `scaled_dot_product_attention`: one head's scores stay in cache from the first product to the second.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::vectorised::vectorised;
 
 use super::matmul::with_scratch;
 use super::softmax::softmax_row;
 use super::{Fault, Io, Kernel};
-use crate::gemm::{self, Epilogue, Layout, Product, Side, Target, Tiles};
+use crate::ane::{Accumulator, flush_subnormals};
+use crate::gemm::{self, Bias, Epilogue, Layout, Product, Side, Sums, Target, Tiles};
+use crate::half_values::Rounding;
 use crate::plan::{Emit, Op, Reason};
+use crate::team::Team;
 use crate::view::{Nest, View, count, row_major};
 
 /// Queries worked on at a time: enough to keep the register tile busy, few enough that their scores stay close.
@@ -34,20 +39,22 @@ struct Attention {
     /// Strides of the mask over queries and keys.
     mask_strides: [isize; 2],
     scale: f32,
-    round: bool,
+    accumulator: Accumulator,
+    round: Rounding,
 }
 
-impl Kernel for Attention {
-    fn run(&self, io: Io<'_>) -> Result<(), Fault> {
+impl Attention {
+    /// Computes all of `output`, and measures the sums of both products if there is somewhere to put them.
+    fn all(&self, inputs: &[&[u32]], output: &mut [f32], team: Team, sums: Option<&Mutex<Sums>>) {
         let (length, keys, width) = (self.query.rows, self.key.columns, self.value.columns);
-        let data = [io.floats(0), io.floats(1), io.floats(2)];
+        let data: [&[f32]; 3] = std::array::from_fn(|input| bytemuck::cast_slice(inputs[input]));
         let mask = if self.mask == Mask::None {
             &[][..]
         } else {
-            io.inputs[3]
+            inputs[3]
         };
         let parts = length.div_ceil(QUERIES);
-        let tiles = Tiles::new(bytemuck::cast_slice_mut(io.output));
+        let tiles = Tiles::new(output);
         let most = QUERIES.min(length);
         let words = [
             gemm::panel_words(Side::Left, most, self.query.columns),
@@ -56,7 +63,7 @@ impl Kernel for Attention {
             most * keys,
             gemm::panel_words(Side::Left, most, keys),
         ];
-        io.team.each(count(&self.batch.sizes) * parts, |task| {
+        team.each(count(&self.batch.sizes) * parts, |task| {
             let (item, first) = (task / parts, task % parts * QUERIES);
             let rows = QUERIES.min(length - first);
             let (mut rest, mut at) = (item, [0isize; 5]);
@@ -76,7 +83,7 @@ impl Kernel for Attention {
                 let (key, scratch) = scratch.split_at_mut(words[1]);
                 let (value, scratch) = scratch.split_at_mut(words[2]);
                 let (scores, weights) = scratch.split_at_mut(words[3]);
-                let team = crate::team::Team::ALONE;
+                let team = Team::ALONE;
                 let queries = Layout {
                     rows,
                     ..moved(self.query, at[0] + first as isize * self.query.row_stride)
@@ -85,14 +92,31 @@ impl Kernel for Attention {
                 gemm::pack_into(team, Side::Left, data[0], queries, query);
                 gemm::pack_into(team, Side::Right, data[1], moved(self.key, at[1]), key);
                 gemm::pack_into(team, Side::Right, data[2], moved(self.value, at[2]), value);
+                if self.accumulator.flush {
+                    for panels in [&mut *query, &mut *key, &mut *value] {
+                        flush_subnormals(panels);
+                    }
+                }
+                let measure = |left: &[f32], right: &[f32], [m, n, k]: [usize; 3]| {
+                    if let Some(sums) = sums {
+                        let product = Product { left, right, m, n, k };
+                        let found = gemm::measure(team, product, &Bias::None);
+                        let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+                        *sums = sums.max(found);
+                    }
+                };
                 let scores = &mut scores[..rows * keys];
+                measure(query, key, [rows, keys, self.query.columns]);
                 multiply(
                     query,
                     key,
                     [rows, keys, self.query.columns],
                     &Tiles::new(scores),
                     0,
-                    &Epilogue::default(),
+                    &Epilogue {
+                        accumulator: self.accumulator,
+                        ..Epilogue::default()
+                    },
                 );
                 let mask_start = self.mask_offset as isize + at[3];
                 vectorised(
@@ -117,7 +141,9 @@ impl Kernel for Attention {
                 };
                 let weights = &mut weights[..rows_of_scores.words(Side::Left)];
                 gemm::pack_into(team, Side::Left, scores, rows_of_scores, weights);
+                measure(weights, value, [rows, width, keys]);
                 let epilogue = Epilogue {
+                    accumulator: self.accumulator,
                     round: self.round,
                     ..Epilogue::default()
                 };
@@ -132,7 +158,20 @@ impl Kernel for Attention {
                 );
             });
         });
+    }
+}
+
+impl Kernel for Attention {
+    fn run(&self, io: Io<'_>) -> Result<(), Fault> {
+        self.all(io.inputs, bytemuck::cast_slice_mut(io.output), io.team, None);
         Ok(())
+    }
+
+    fn sums(&self, inputs: &[&[u32]], team: Team) -> Option<Sums> {
+        let sums = Mutex::new(Sums::default());
+        let size = count(&self.batch.sizes) * self.query.rows * self.value.columns;
+        self.all(inputs, &mut vec![0.0; size], team, Some(&sums));
+        Some(sums.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -239,6 +278,7 @@ pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reaso
         mask_offset: mask.as_ref().map_or(0, |mask| mask.offset),
         mask_strides: [spread[rows], spread[columns]],
         scale: (1.0 / (query.shape[columns] as f64).sqrt()) as f32,
+        accumulator: emit.accumulator(op.dtype()),
         round: emit.rounds(op.dtype()),
     };
     let mut inputs = vec![&query, &key, &value];

@@ -3,7 +3,7 @@
 use super::activation::{at_least, at_most};
 use super::elementwise::walk;
 use super::{Fault, Io, Kernel};
-use crate::half_values;
+use crate::half_values::Rounding;
 use crate::plan::{Emit, Op, Reason};
 use crate::view::{Nest, View};
 
@@ -169,7 +169,7 @@ struct Pairwise {
     offsets: [usize; 2],
     function: Binary,
     float: bool,
-    round: bool,
+    round: Rounding,
 }
 
 impl Kernel for Pairwise {
@@ -189,9 +189,7 @@ impl Kernel for Pairwise {
                         bytemuck::cast_slice(y),
                         out,
                     );
-                    if self.round {
-                        half_values::round_all(bytemuck::cast_slice_mut(out));
-                    }
+                    self.round.all(bytemuck::cast_slice_mut(out));
                 } else {
                     let out: &mut [i32] = bytemuck::cast_slice_mut(out);
                     each(bytemuck::cast_slice(x), bytemuck::cast_slice(y), out, |x, y| {

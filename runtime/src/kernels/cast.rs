@@ -2,9 +2,10 @@
 
 use corer_mil::DataType;
 
-use super::elementwise::walk;
-use super::{Fault, Io, Kernel};
-use crate::half_values;
+use super::elementwise::{Map, walk};
+use super::{Fault, Io, Kernel, Unary};
+use crate::ane::AneRule;
+use crate::half_values::Rounding;
 use crate::plan::{Emit, Op, Reason};
 use crate::view::{Nest, View};
 
@@ -14,7 +15,7 @@ struct Cast {
     offset: usize,
     from: DataType,
     to: DataType,
-    round: bool,
+    round: Rounding,
 }
 
 /// Keeps an i32 to the bits of a smaller type.
@@ -63,9 +64,7 @@ impl Kernel for Cast {
                         }
                     }
                 }
-                if self.round {
-                    half_values::round_all(bytemuck::cast_slice_mut(out));
-                }
+                self.round.all(bytemuck::cast_slice_mut(out));
             },
         );
         Ok(())
@@ -76,9 +75,18 @@ impl Kernel for Cast {
 pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reason> {
     let x = op.view(emit, "x")?;
     let (from, to) = (x.dtype, op.dtype());
-    let round = emit.rounds(to) && from != DataType::Fp16;
+    let round = if from == DataType::Fp16 {
+        Rounding::None
+    } else {
+        emit.rounds(to)
+    };
+    if from == DataType::Fp16 && to == DataType::Fp32 && emit.ane(from).has(AneRule::DecodedInfinities) {
+        // What the Neural Engine reads as numbers are infinities to everyone else.
+        let map = Map::new(&x, vec![(Unary::Beyond(65504.0), Rounding::None)]);
+        return Ok(vec![emit.step(map, &[&x], op.shape(), to)?]);
+    }
     let same = from == to
-        || (from.is_float() && to.is_float() && !round)
+        || (from.is_float() && to.is_float() && round == Rounding::None)
         || (from == DataType::Bool && to.is_integer())
         || (from.is_integer() && to == DataType::Int32);
     if same {

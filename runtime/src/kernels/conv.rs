@@ -194,6 +194,7 @@ pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reaso
         side: Side::Right,
         layout,
         starts,
+        flush: emit.accumulator(op.dtype()).flush,
     };
     let form = if groups == 1 {
         "right panels"
@@ -204,7 +205,7 @@ pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reaso
     let right = emit.derived(&columns, form, &[words], || pack)?;
 
     let bias = bias(op, emit)?;
-    let round = emit.rounds(op.dtype());
+    let (accumulator, round) = (emit.accumulator(op.dtype()), emit.rounds(op.dtype()));
     let mut items = Vec::new();
     let mut inputs = vec![right.clone()];
     for group in 0..groups {
@@ -233,6 +234,7 @@ pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reaso
                 offset: (entry * outputs + group * rows) * windows,
                 epilogue: Epilogue {
                     bias: bias.clone(),
+                    accumulator,
                     round,
                     stages: op.stages.clone(),
                 },

@@ -2,7 +2,7 @@
 
 use super::norm::inverse;
 use super::{Fault, Io, Kernel};
-use crate::half_values;
+use crate::half_values::Rounding;
 use crate::plan::{Emit, Op, Reason};
 use crate::view::View;
 
@@ -13,7 +13,7 @@ struct CumulativeSum {
     exclusive: bool,
     reverse: bool,
     float: bool,
-    round: bool,
+    round: Rounding,
 }
 
 impl CumulativeSum {
@@ -47,7 +47,7 @@ impl Kernel for CumulativeSum {
                     out,
                     0.0,
                     |a, b| a + b,
-                    |sum| if self.round { half_values::round(sum) } else { sum }.to_bits(),
+                    |sum| self.round.one(sum).to_bits(),
                 );
             } else {
                 self.run_along(&ints[range], out, 0, i32::wrapping_add, |sum| sum as u32);

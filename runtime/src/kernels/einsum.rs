@@ -51,6 +51,7 @@ pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reaso
         row_stride: out[c] as usize,
         epilogue: Epilogue {
             bias: Bias::None,
+            accumulator: emit.accumulator(op.dtype()),
             round: emit.rounds(op.dtype()),
             stages: Vec::new(),
         },

@@ -3,7 +3,7 @@
 use crate::vectorised::vectorised;
 
 use super::{Fault, Io, Kernel, Unary};
-use crate::half_values;
+use crate::half_values::Rounding;
 use crate::team::Team;
 use crate::view::{Nest, View};
 
@@ -80,11 +80,11 @@ pub(crate) fn walk<const N: usize>(
 pub(crate) struct Map {
     pub(crate) nest: Nest,
     pub(crate) offset: usize,
-    pub(crate) stages: Vec<(Unary, bool)>,
+    pub(crate) stages: Vec<(Unary, Rounding)>,
 }
 
 impl Map {
-    pub(crate) fn new(x: &View, stages: Vec<(Unary, bool)>) -> Self {
+    pub(crate) fn new(x: &View, stages: Vec<(Unary, Rounding)>) -> Self {
         Self {
             nest: Nest::new(&x.shape, &[&x.strides]),
             offset: x.offset,
@@ -107,9 +107,7 @@ impl Kernel for Map {
                 let out: &mut [f32] = bytemuck::cast_slice_mut(out);
                 for (function, round) in &self.stages {
                     function.apply(out);
-                    if *round {
-                        half_values::round_all(out);
-                    }
+                    round.all(out);
                 }
             },
         );

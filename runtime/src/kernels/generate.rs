@@ -6,7 +6,6 @@ use corer_mil::Value;
 
 use super::{Fault, Io, Kernel};
 use crate::buffer::Buffer;
-use crate::half_values;
 use crate::plan::{Emit, Op, Reason};
 use crate::view::View;
 
@@ -60,7 +59,7 @@ pub(crate) fn lower_range(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>,
         *out = if float {
             let value = f64::from(f32::from_bits(start)) + index as f64 * f64::from(f32::from_bits(step));
             let value = value as f32;
-            if round { half_values::round(value) } else { value }.to_bits()
+            round.one(value).to_bits()
         } else {
             start.wrapping_add((index as u32).wrapping_mul(step))
         };

@@ -1,6 +1,7 @@
 //! Joining, splitting, repeating and padding.
 
 use super::shape::reshape;
+use super::slice::limited;
 use super::{Fault, Io, Kernel};
 use crate::plan::{Emit, Op, Reason};
 use crate::view::{View, count};
@@ -89,14 +90,19 @@ pub(crate) fn lower_stack(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>,
     Ok(vec![concat(emit, &with_axis(&parts, axis), axis, op.shape())?])
 }
 
-/// Pieces are views.
+/// Pieces are slices.
 pub(crate) fn lower_split(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reason> {
     let x = op.view(emit, "x")?;
     let axis = op.call.axis_or("axis", 0, x.rank())?;
     let mut start = 0;
     let mut pieces = Vec::with_capacity(op.results.len());
     for (_, shape) in op.results {
-        pieces.push(x.sliced(axis, start, shape[axis], 1));
+        let piece = x.sliced(axis, start, shape[axis], 1);
+        pieces.push(if axis + 1 == x.rank() && start > 0 {
+            limited(emit, piece)?
+        } else {
+            piece
+        });
         start += shape[axis];
     }
     Ok(pieces)

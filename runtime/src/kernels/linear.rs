@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::{Fault, Io, Kernel};
+use crate::ane::flush_subnormals;
 use crate::buffer::Buffer;
-use crate::gemm::{self, Bias, Epilogue, Layout, Product, Side, Split, Target, Tiles};
+use crate::gemm::{self, Bias, Epilogue, Layout, Product, Side, Split, Sums, Target, Tiles};
 use crate::plan::{Emit, Op, Reason};
+use crate::team::Team;
 use crate::view::{Nest, Storage, View};
 
 /// Packs matrices of one size, one after the other.
@@ -16,6 +18,8 @@ pub(crate) struct Pack {
     pub(crate) layout: Layout,
     /// Where each starts.
     pub(crate) starts: Vec<usize>,
+    /// Whether subnormal fp16 numbers count as zero.
+    pub(crate) flush: bool,
 }
 
 impl Pack {
@@ -39,6 +43,9 @@ impl Kernel for Pack {
                 ..self.layout
             };
             gemm::pack_into(io.team, self.side, data, layout, out);
+            if self.flush {
+                flush_subnormals(out);
+            }
         }
         Ok(())
     }
@@ -83,22 +90,28 @@ pub(crate) struct Products {
     pub(crate) split: Split,
 }
 
-impl Kernel for Products {
-    fn run(&self, io: Io<'_>) -> Result<(), Fault> {
+impl Products {
+    fn product<'a>(&'a self, item: &'a Item, inputs: &[&'a [u32]]) -> Product<'a> {
         let Self { m, n, k, .. } = *self;
         let (left, right) = (
             gemm::panel_words(Side::Left, m, k),
             gemm::panel_words(Side::Right, n, k),
         );
+        Product {
+            left: item.left.get(inputs, left),
+            right: item.right.get(inputs, right),
+            m,
+            n,
+            k,
+        }
+    }
+}
+
+impl Kernel for Products {
+    fn run(&self, io: Io<'_>) -> Result<(), Fault> {
         let tiles = Tiles::new(bytemuck::cast_slice_mut(io.output));
         for item in &self.items {
-            let product = Product {
-                left: item.left.get(io.inputs, left),
-                right: item.right.get(io.inputs, right),
-                m,
-                n,
-                k,
-            };
+            let product = self.product(item, io.inputs);
             let target = Target {
                 tiles: &tiles,
                 offset: item.offset,
@@ -107,6 +120,14 @@ impl Kernel for Products {
             gemm::multiply(io.team, product, self.split, target, &item.epilogue);
         }
         Ok(())
+    }
+
+    fn sums(&self, inputs: &[&[u32]], team: Team) -> Option<Sums> {
+        let measured = self
+            .items
+            .iter()
+            .map(|item| gemm::measure(team, self.product(item, inputs), &item.epilogue.bias));
+        measured.reduce(Sums::max)
     }
 }
 
@@ -140,12 +161,16 @@ pub(crate) fn operand(
             layout,
             panels.floats_mut(),
         );
+        if emit.accumulator(op.dtype()).flush {
+            flush_subnormals(panels.floats_mut());
+        }
         return Ok((Panels::Constant(Arc::new(panels)), None));
     }
     let pack = Pack {
         side,
         layout,
         starts: vec![layout.offset],
+        flush: emit.accumulator(op.dtype()).flush,
     };
     let words = pack.words();
     let packed = emit.step(pack, &[&view], &[words], view.dtype)?;
@@ -187,10 +212,12 @@ pub(crate) fn rows_times(
     let (x, rows) = rows_of(emit, x)?;
     let (right, computed) = operand(op, emit, weight.0, Side::Right, weight.1)?;
     let words = rows.words(Side::Left);
+    let flush = emit.accumulator(op.dtype()).flush;
     let left = emit.derived(&x, "left panels", &[words], || Pack {
         side: Side::Left,
         layout: rows,
         starts: vec![rows.offset],
+        flush,
     })?;
     let kernel = Products {
         m: rows.rows,
@@ -207,6 +234,7 @@ pub(crate) fn rows_times(
             offset: 0,
             epilogue: Epilogue {
                 bias,
+                accumulator: emit.accumulator(op.dtype()),
                 round: emit.rounds(op.dtype()),
                 stages: op.stages.clone(),
             },

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use super::elementwise::walk;
 use super::linear::rows_times;
 use super::{Fault, Io, Kernel};
-use crate::gemm::{self, Bias, Epilogue, Layout, Product, Side, Split, Target, Tiles};
+use crate::ane::flush_subnormals;
+use crate::gemm::{self, Bias, Epilogue, Layout, Product, Side, Split, Sums, Target, Tiles};
 use crate::plan::{Emit, Op, Reason};
 use crate::team::Team;
 use crate::view::{Nest, View, count};
@@ -38,7 +39,14 @@ pub(crate) fn with_scratch<R>(words: usize, work: impl FnOnce(&mut [f32]) -> R) 
 }
 
 impl Batched {
-    fn item(&self, team: Team, data: [&[f32]; 2], item: usize, tiles: &Tiles<'_>, scratch: &mut [f32]) {
+    /// Packs an item's matrices; gives where its result goes too.
+    fn pack<'s>(
+        &self,
+        team: Team,
+        data: [&[f32]; 2],
+        item: usize,
+        scratch: &'s mut [f32],
+    ) -> (Product<'s>, usize) {
         let axes = self.batch.sizes.len();
         let (mut rest, mut at) = (item, [0isize; 3]);
         for axis in (0..axes).rev() {
@@ -55,6 +63,10 @@ impl Batched {
         let (left, right) = scratch.split_at_mut(self.left.words(Side::Left));
         gemm::pack_into(team, Side::Left, data[0], place(self.left, at[0]), left);
         gemm::pack_into(team, Side::Right, data[1], place(self.right, at[1]), right);
+        if self.epilogue.accumulator.flush {
+            flush_subnormals(left);
+            flush_subnormals(right);
+        }
         let product = Product {
             left,
             right,
@@ -62,9 +74,14 @@ impl Batched {
             n: self.right.columns,
             k: self.left.columns,
         };
+        (product, at[2] as usize)
+    }
+
+    fn item(&self, team: Team, data: [&[f32]; 2], item: usize, tiles: &Tiles<'_>, scratch: &mut [f32]) {
+        let (product, offset) = self.pack(team, data, item, scratch);
         let target = Target {
             tiles,
-            offset: at[2] as usize,
+            offset,
             row_stride: self.row_stride,
         };
         gemm::multiply(team, product, Split::Left, target, &self.epilogue);
@@ -91,6 +108,17 @@ impl Kernel for Batched {
             }
         }
         Ok(())
+    }
+
+    fn sums(&self, inputs: &[&[u32]], team: Team) -> Option<Sums> {
+        let data = [bytemuck::cast_slice(inputs[0]), bytemuck::cast_slice(inputs[1])];
+        let words = self.left.words(Side::Left) + self.right.words(Side::Right);
+        let mut scratch = vec![0.0; words];
+        let measured = (0..count(&self.batch.sizes)).map(|item| {
+            let (product, _) = self.pack(team, data, item, &mut scratch);
+            gemm::measure(team, product, &Bias::None)
+        });
+        measured.reduce(Sums::max)
     }
 }
 
@@ -205,6 +233,7 @@ pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reaso
             row_stride: right.columns,
             epilogue: Epilogue {
                 bias: Bias::None,
+                accumulator: emit.accumulator(op.dtype()),
                 round: emit.rounds(op.dtype()),
                 stages: op.stages.clone(),
             },

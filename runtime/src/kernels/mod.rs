@@ -33,6 +33,7 @@ pub(crate) use binary::Sum;
 pub(crate) use copy::{Copy, copy};
 pub(crate) use table::{activation_of, lowering, planned_parameters};
 
+use crate::gemm::Sums;
 use crate::team::Team;
 
 /// Why a kernel could not compute.
@@ -71,4 +72,9 @@ impl<'a> Io<'a> {
 pub(crate) trait Kernel: fmt::Debug + Send + Sync {
     /// Fills the output.
     fn run(&self, io: Io<'_>) -> Result<(), Fault>;
+
+    /// How far its sums of products go, given the storages of its inputs; `None` if it has none.
+    fn sums(&self, _inputs: &[&[u32]], _team: Team) -> Option<Sums> {
+        None
+    }
 }

@@ -10,7 +10,7 @@ use super::softmax::{Addend, Fibers, terms, total};
 use super::{Fault, Io, Kernel};
 use crate::buffer::Buffer;
 use crate::gemm::Tiles;
-use crate::half_values;
+use crate::half_values::Rounding;
 use crate::plan::{Emit, Op, Reason};
 use crate::view::{Nest, View, count};
 
@@ -34,7 +34,7 @@ struct Norm {
     epsilon: f32,
     /// Whether to take the mean away and divide the squares by their number.
     centered: bool,
-    round: bool,
+    round: Rounding,
 }
 
 /// Columns worked on at a time.
@@ -108,9 +108,7 @@ impl Norm {
                                 }
                             }
                         }
-                        if self.round {
-                            half_values::round_all(out);
-                        }
+                        self.round.all(out);
                     }
                 },
             );
@@ -176,9 +174,7 @@ impl Norm {
                             for ((value, mean), scale) in line.iter_mut().zip(&means).zip(&scales) {
                                 *value = ((*value - mean) * scale).mul_add(gamma, beta);
                             }
-                            if self.round {
-                                half_values::round_all(line);
-                            }
+                            self.round.all(line);
                             let start = (entry * n + row) * inner + first;
                             // SAFETY: every task has columns (and an outer index) of its own.
                             #[allow(unsafe_code)]
@@ -341,7 +337,7 @@ pub(crate) fn lower_l2(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Re
 struct BatchNorm {
     nest: Nest,
     offset: usize,
-    round: bool,
+    round: Rounding,
 }
 
 impl Kernel for BatchNorm {
@@ -359,14 +355,9 @@ impl Kernel for BatchNorm {
                     out.iter_mut().zip(x).zip(mean).zip(scale).zip(shift)
                 {
                     let [x, mean, scale, shift] = [x, mean, scale, shift].map(|word| f32::from_bits(*word));
-                    let value = (x - mean).mul_add(scale, shift);
-                    *out = if self.round {
-                        half_values::round(value)
-                    } else {
-                        value
-                    }
-                    .to_bits();
+                    *out = (x - mean).mul_add(scale, shift).to_bits();
                 }
+                self.round.all(bytemuck::cast_slice_mut(out));
             },
         );
         Ok(())

@@ -7,7 +7,7 @@ use corer_mil::DataType;
 use super::elementwise::walk;
 use super::{Fault, Io, Kernel};
 use crate::buffer::Buffer;
-use crate::half_values;
+use crate::half_values::Rounding;
 use crate::plan::{Emit, Op, Reason};
 use crate::view::{Nest, View};
 
@@ -17,7 +17,7 @@ struct Quantize {
     offset: usize,
     /// The result's type.
     to: DataType,
-    round: bool,
+    round: Rounding,
 }
 
 impl Kernel for Quantize {
@@ -39,17 +39,14 @@ impl Kernel for Quantize {
                 for (((out, x), scale), zero) in out.iter_mut().zip(x).zip(scale).zip(zero) {
                     let (scale, zero) = (f32::from_bits(*scale), f32::from_bits(*zero));
                     *out = if self.to.is_float() {
-                        let value = scale * (*x as i32 as f32 - zero);
-                        if self.round {
-                            half_values::round(value)
-                        } else {
-                            value
-                        }
-                        .to_bits()
+                        (scale * (*x as i32 as f32 - zero)).to_bits()
                     } else {
                         let value = (f32::from_bits(*x) / scale).round_ties_even() + zero;
                         value.clamp(low, high) as i32 as u32
                     };
+                }
+                if self.to.is_float() {
+                    self.round.all(bytemuck::cast_slice_mut(out));
                 }
             },
         );

@@ -4,7 +4,7 @@ use crate::vectorised::vectorised;
 
 use super::softmax::total;
 use super::{Fault, Io, Kernel};
-use crate::half_values;
+use crate::half_values::Rounding;
 use crate::math;
 use crate::plan::{Emit, Op, Reason};
 use crate::view::{View, count};
@@ -137,7 +137,7 @@ struct Reduce {
     offset: usize,
     length: usize,
     float: bool,
-    round: bool,
+    round: Rounding,
 }
 
 impl Kernel for Reduce {
@@ -155,15 +155,7 @@ impl Kernel for Reduce {
                         *out = match (self.float, self.reduction) {
                             (true, Reduction::ArgMax) => best(&floats[range], |x, best| x > best) as u32,
                             (true, Reduction::ArgMin) => best(&floats[range], |x, best| x < best) as u32,
-                            (true, reduction) => {
-                                let value = reduce(reduction, &floats[range]);
-                                if self.round {
-                                    half_values::round(value)
-                                } else {
-                                    value
-                                }
-                                .to_bits()
-                            }
+                            (true, reduction) => self.round.one(reduce(reduction, &floats[range])).to_bits(),
                             (false, reduction) => reduce_integers(reduction, &ints[range]) as u32,
                         };
                     }

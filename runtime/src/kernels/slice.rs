@@ -1,5 +1,8 @@
-//! Slices: views.
+//! Slices: views, but for what the Neural Engine may lose in them.
 
+use super::Unary;
+use super::elementwise::Map;
+use crate::ane::{AneRule, SLICE_LIMIT};
 use crate::plan::{Emit, Op, Reason};
 use crate::view::View;
 
@@ -22,6 +25,7 @@ pub(crate) fn lower_by_index(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<Vie
     let (begin_mask, end_mask) = (numbers("begin_mask", 0)?, numbers("end_mask", 0)?);
     let squeeze = numbers("squeeze_mask", 0)?;
     let mut view = x.clone();
+    let mut inside = false;
     for axis in 0..rank {
         let size = x.shape[axis] as i128;
         let place = |index: i64| {
@@ -40,6 +44,7 @@ pub(crate) fn lower_by_index(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<Vie
                 )));
             }
             view = view.sliced(axis, index as usize, 1, 1);
+            inside = axis + 1 == rank && index > 0;
             continue;
         }
         let step = stride[axis];
@@ -67,10 +72,12 @@ pub(crate) fn lower_by_index(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<Vie
         // A step longer than the axis is taken once at most.
         let step = if length <= 1 { 1 } else { step as isize };
         view = view.sliced(axis, first.max(0) as usize, length as usize, step);
+        inside = axis + 1 == rank && first > 0;
     }
     let kept = |axis: &usize| squeeze[*axis] == 0;
     let axes: Vec<usize> = (0..rank).filter(kept).collect();
-    Ok(vec![view.permuted(&axes)])
+    let view = view.permuted(&axes);
+    Ok(vec![if inside { limited(emit, view)? } else { view }])
 }
 
 /// `size` elements from `begin` on; −1 means all that are left.
@@ -87,5 +94,18 @@ pub(crate) fn lower_by_size(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View
             start.ok_or_else(|| format!("{size} elements from {begin} on are more than axis {axis} has"))?;
         view = view.sliced(axis, start, size, 1);
     }
-    Ok(vec![view])
+    let inside = begin
+        .get(x.rank().wrapping_sub(1))
+        .is_some_and(|begin| *begin > 0);
+    Ok(vec![if inside { limited(emit, view)? } else { view }])
+}
+
+/// A slice that begins past 0 on the last axis: on chips where such slices are cut by fixed-point hardware, large
+/// values don't come through (ANE rule N5).
+pub(crate) fn limited(emit: &mut Emit<'_>, view: View) -> Result<View, Reason> {
+    if !emit.ane(view.dtype).has(AneRule::SliceLimit) {
+        return Ok(view);
+    }
+    let map = Map::new(&view, vec![(Unary::Beyond(SLICE_LIMIT), emit.rounds(view.dtype))]);
+    emit.step(map, &[&view], &view.shape, view.dtype)
 }

@@ -5,7 +5,7 @@ use crate::vectorised::vectorised;
 use super::matmul::with_scratch;
 use super::{Fault, Io, Kernel};
 use crate::gemm::Tiles;
-use crate::half_values;
+use crate::half_values::Rounding;
 use crate::math;
 use crate::plan::{Emit, Held, Op, Reason};
 use crate::view::{Nest, View, count};
@@ -38,13 +38,19 @@ pub(crate) struct Addend {
     pub(crate) along: isize,
     pub(crate) across: isize,
     /// Whether the sum is rounded to fp16.
-    pub(crate) round: bool,
+    pub(crate) round: Rounding,
 }
 
 impl Addend {
     /// How `view`, broadcast to `shape`, is read along with fibers whose middle axes are `first..end`; `None` when
     /// strides can't say it.
-    pub(crate) fn new(view: &View, shape: &[usize], first: usize, end: usize, round: bool) -> Option<Self> {
+    pub(crate) fn new(
+        view: &View,
+        shape: &[usize],
+        first: usize,
+        end: usize,
+        round: Rounding,
+    ) -> Option<Self> {
         let view = view.broadcast(shape)?;
         let middle = Nest::new(&shape[first..end], &[&view.strides[first..end]]);
         let inner = Nest::new(&shape[end..], &[&view.strides[end..]]);
@@ -84,9 +90,7 @@ impl Addend {
                 *value += term;
             }
         }
-        if self.round {
-            half_values::round_all(values);
-        }
+        self.round.all(values);
     }
 }
 
@@ -156,7 +160,7 @@ struct Softmax {
     fibers: Fibers,
     offset: usize,
     addend: Option<Addend>,
-    round: bool,
+    round: Rounding,
 }
 
 /// Columns worked on at a time.
@@ -180,9 +184,7 @@ impl Softmax {
                             addend.add(term, addend.start(row), addend.along, out);
                         }
                         softmax_row(out);
-                        if self.round {
-                            half_values::round_all(out);
-                        }
+                        self.round.all(out);
                     }
                 },
             );
@@ -230,9 +232,7 @@ impl Softmax {
                             for (value, scale) in line.iter_mut().zip(&scale) {
                                 *value *= scale;
                             }
-                            if self.round {
-                                half_values::round_all(line);
-                            }
+                            self.round.all(line);
                             let start = (entry * n + row) * inner + first;
                             // SAFETY: every task has columns (and an outer index) of its own.
                             #[allow(unsafe_code)]

@@ -7,8 +7,9 @@ use corer_mil::ops::Call;
 use super::activation::softplus;
 use super::elementwise::{Map, walk};
 use super::{Fault, Io, Kernel, Unary};
+use crate::ane::with_tables;
 use crate::buffer::Buffer;
-use crate::half_values;
+use crate::half_values::Rounding;
 use crate::plan::{Emit, Op, Reason};
 use crate::view::{Nest, View};
 
@@ -81,6 +82,7 @@ pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reaso
     if x.is_float() {
         let function =
             parse(op.call)?.ok_or_else(|| format!("`{}` is no function of one number", op.call.op))?;
+        let function = with_tables(function, emit.ane(op.dtype()));
         let round = emit.rounds(op.dtype());
         let map = Map::new(&x, vec![(function, round)]);
         return Ok(vec![emit.step(map, &[&x], op.shape(), op.dtype())?]);
@@ -151,7 +153,7 @@ struct ByChannel {
     nest: Nest,
     offset: usize,
     softplus: bool,
-    round: bool,
+    round: Rounding,
 }
 
 impl Kernel for ByChannel {
@@ -173,13 +175,9 @@ impl Kernel for ByChannel {
                     } else {
                         x
                     };
-                    *out = if self.round {
-                        half_values::round(value)
-                    } else {
-                        value
-                    }
-                    .to_bits();
+                    *out = value.to_bits();
                 }
+                self.round.all(bytemuck::cast_slice_mut(out));
             },
         );
         Ok(())

@@ -11,8 +11,10 @@ use super::constants::{Source, Store};
 use super::emit::{Emit, Reason};
 use super::values::{Argument, Held, Known, Op, Values};
 use super::{OutputPlan, Plan, Sighting, places};
+use crate::ane::with_tables;
 use crate::decode::{Recipe, is_constexpr};
 use crate::error::CompileError;
+use crate::half_values::Rounding;
 use crate::kernels::{Fault, Sum, Unary, activation_of, lowering, planned_parameters};
 use crate::options::Arithmetic;
 use crate::team::Team;
@@ -553,7 +555,8 @@ impl<'a> Builder<'a> {
                 Some(_) => return Err(Reason::Invalid(format!("`{name}` must be a constant"))),
             }
         }
-        let rounds = self.emit.rounds(DataType::Fp16);
+        // What is compressed is unpacked when the package is loaded, not by the Neural Engine.
+        let rounds = self.emit.rounds(DataType::Fp16) != Rounding::None;
         Recipe::new(call, row.attributes, operands, results.to_vec(), rounds)
     }
 
@@ -575,7 +578,7 @@ impl<'a> Builder<'a> {
         index: usize,
         operation: &'a Operation,
         results: &[Sized],
-    ) -> Result<(Vec<(Unary, bool)>, usize), Reason> {
+    ) -> Result<(Vec<(Unary, Rounding)>, usize), Reason> {
         let mut stages = Vec::new();
         let mut last = index;
         let float = results.first().is_some_and(|(dtype, _)| dtype.is_float());
@@ -602,7 +605,9 @@ impl<'a> Builder<'a> {
             if own != results {
                 break;
             }
-            stages.push((function, self.emit.rounds(results[0].0)));
+            let dtype = results[0].0;
+            let function = with_tables(function, self.emit.ane(dtype));
+            stages.push((function, self.emit.rounds(dtype)));
             self.absorbed.insert(user);
             last = user;
         }

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use corer_mil::{Data, DataType, Immediate, Value, WeightError, WeightSource};
 
 use super::emit::{Emit, Reason};
+use crate::ane::flush_subnormals;
 use crate::buffer::Buffer;
 use crate::decode::{self, Recipe};
 use crate::gemm::{Layout, Side, pack_into};
+use crate::half_values::Rounding;
 use crate::view::count;
 
 /// Identifies a constant within one plan.
@@ -174,7 +176,7 @@ impl Constants {
             return Ok(buffer);
         }
         emit.take(count(&constant.shape))?;
-        let buffer = match &constant.source {
+        let mut buffer = match &constant.source {
             Source::Value(_) => {
                 // Check the length before taking the memory it claims.
                 let bytes = self.bytes(id)?;
@@ -185,6 +187,9 @@ impl Constants {
             }
             Source::Recipe(recipe, result) => recipe.decode(self, emit, *result)?,
         };
+        if let Rounding::Ane(rounding) = emit.rounds(constant.dtype) {
+            rounding.read(buffer.floats_mut());
+        }
         let buffer = Arc::new(buffer);
         keep(&emit.store.decoded, constant.origin, &buffer);
         Ok(buffer)
@@ -207,6 +212,9 @@ impl Constants {
         emit.take(words)?;
         let mut buffer = Buffer::zeroed(words)?;
         pack_into(emit.team, side, decoded.floats(), layout, buffer.floats_mut());
+        if emit.accumulator(self.get(id).dtype).flush {
+            flush_subnormals(buffer.floats_mut());
+        }
         let buffer = Arc::new(buffer);
         keep(&emit.store.packed, key, &buffer);
         Ok(buffer)

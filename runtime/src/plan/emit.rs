@@ -7,7 +7,9 @@ use corer_mil::{DataType, WeightError};
 
 use super::constants::{ConstantId, Constants, Store};
 use super::{Plan, Step};
+use crate::ane::{Accumulator, AneRounding, AneRules};
 use crate::buffer::{Buffer, OutOfMemory};
+use crate::half_values::Rounding;
 use crate::kernels::{Copy, Fault, Kernel};
 use crate::options::Arithmetic;
 use crate::team::Team;
@@ -88,9 +90,27 @@ impl<'p> Emit<'p> {
         }
     }
 
-    /// Whether values of the type are rounded to fp16.
-    pub(crate) fn rounds(&self, dtype: DataType) -> bool {
-        self.arithmetic == Arithmetic::AsWritten && dtype == DataType::Fp16
+    /// How values of the type are rounded.
+    pub(crate) fn rounds(&self, dtype: DataType) -> Rounding {
+        match self.arithmetic {
+            Arithmetic::AsWritten if dtype == DataType::Fp16 => Rounding::Even,
+            Arithmetic::Ane(rules) if dtype == DataType::Fp16 => Rounding::Ane(AneRounding::new(rules)),
+            _ => Rounding::None,
+        }
+    }
+
+    /// The rules of the Neural Engine that hold for an operation whose result has this type: all asked for where it
+    /// is fp16, since operations of no other type run there (ANE rule D1, D3).
+    pub(crate) fn ane(&self, dtype: DataType) -> AneRules {
+        match self.arithmetic {
+            Arithmetic::Ane(rules) if dtype == DataType::Fp16 => rules,
+            _ => AneRules::NONE,
+        }
+    }
+
+    /// How an operation whose result has this type holds sums of products.
+    pub(crate) fn accumulator(&self, dtype: DataType) -> Accumulator {
+        Accumulator::new(self.ane(dtype))
     }
 
     /// Counts memory about to be taken.

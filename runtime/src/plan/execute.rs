@@ -4,9 +4,12 @@ use corer_mil::DataType;
 use half::f16;
 
 use super::{OutputPlan, Plan, Sighting};
+use crate::ane::AneRounding;
 use crate::buffer::{Buffer, OutOfMemory};
+use crate::gemm::Sums;
 use crate::half_values;
 use crate::kernels::{Fault, Io, Kernel, copy};
+use crate::options::Arithmetic;
 use crate::team::{Team, Threads};
 use crate::tensor::{Tensor, TensorData};
 use crate::view::{Nest, Storage, View};
@@ -28,7 +31,68 @@ impl Workspace {
 }
 
 /// Who wants to see values.
-pub(crate) type Observer<'a> = &'a mut dyn FnMut(&Sighting, Tensor);
+pub(crate) type Observer<'a> = &'a mut dyn FnMut(&Sighting, Seen<'_>);
+
+/// A value in the memory of a run, as long as an observer looks at it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    plan: &'a Plan,
+    workspace: &'a Workspace,
+    sighting: &'a Sighting,
+    arithmetic: Arithmetic,
+    threads: &'a Threads,
+}
+
+impl Seen<'_> {
+    /// Its elements.
+    pub(crate) fn tensor(&self) -> Tensor {
+        self.plan.tensor(
+            self.workspace,
+            &self.sighting.view,
+            self.arithmetic,
+            self.threads.team(),
+        )
+    }
+
+    /// The largest magnitude of its elements, which are floats, and how many of them are not finite.
+    pub(crate) fn extent(&self) -> (f32, u64) {
+        let view = &self.sighting.view;
+        let nest = Nest::new(&view.shape, &[&view.strides]);
+        let values: &[f32] = bytemuck::cast_slice(self.plan.storage(self.workspace, view.storage));
+        let (inner, stride) = (nest.inner(), nest.inner_stride(0));
+        let (mut largest, mut nonfinite) = (0f32, 0u64);
+        let mut see = |value: f32| {
+            let magnitude = value.abs();
+            nonfinite += u64::from(!magnitude.is_finite());
+            largest = if magnitude > largest { magnitude } else { largest };
+        };
+        for run in 0..nest.runs() {
+            let start = view.offset.wrapping_add_signed(nest.start(0, run));
+            match stride {
+                1 => values[start..start + inner].iter().for_each(|value| see(*value)),
+                0 if inner > 0 => see(values[start]),
+                _ => (0..inner).for_each(|i| see(values[start.wrapping_add_signed(i as isize * stride)])),
+            }
+        }
+        (largest, nonfinite)
+    }
+
+    /// How far the sums of products went that it is made of.
+    pub(crate) fn sums(&self) -> Option<Sums> {
+        let step = self.plan.steps.get(self.sighting.after.checked_sub(1)?)?;
+        if step.operation != self.sighting.operation {
+            return None;
+        }
+        // Nothing has been written since this step ran, so its inputs are still there.
+        let inputs: Vec<&[u32]> = step
+            .inputs
+            .iter()
+            .map(|input| self.plan.storage(self.workspace, *input))
+            .collect();
+        self.threads
+            .install(|| step.kernel.sums(&inputs, self.threads.team()))
+    }
+}
 
 /// A step that failed.
 #[derive(Debug)]
@@ -54,7 +118,7 @@ impl Plan {
         &self,
         workspace: &mut Workspace,
         inputs: &[&Tensor],
-        as_written: bool,
+        arithmetic: Arithmetic,
         threads: &Threads,
         observer: Option<Observer<'_>>,
     ) -> Result<(), Failure> {
@@ -63,7 +127,7 @@ impl Plan {
         self.run_with(
             workspace,
             inputs,
-            as_written,
+            arithmetic,
             threads,
             observer,
             &mut |kernel, io| {
@@ -80,7 +144,7 @@ impl Plan {
         &self,
         workspace: &mut Workspace,
         inputs: &[&Tensor],
-        as_written: bool,
+        arithmetic: Arithmetic,
         threads: &Threads,
         mut observer: Option<Observer<'_>>,
         call: &mut dyn FnMut(&dyn Kernel, Io<'_>) -> Result<(), Fault>,
@@ -90,14 +154,25 @@ impl Plan {
             if let Storage::Buffer(buffer) = view.storage {
                 let place = self.places[buffer];
                 let words = &mut workspace.slots[place.slot].words_mut()[..place.words];
-                read(tensor, as_written && view.dtype == DataType::Fp16, words);
+                let half = view.dtype == DataType::Fp16;
+                read(tensor, half && arithmetic != Arithmetic::F32, words);
+                if let (true, Arithmetic::Ane(rules)) = (half, arithmetic) {
+                    AneRounding::new(rules).read(bytemuck::cast_slice_mut(words));
+                }
             }
         }
         let mut sightings = self.sightings.iter().peekable();
         let mut show = |done: usize, workspace: &Workspace| {
             if let Some(observer) = &mut observer {
                 while let Some(sighting) = sightings.next_if(|sighting| sighting.after == done) {
-                    observer(sighting, self.tensor(workspace, &sighting.view, as_written, team));
+                    let seen = Seen {
+                        plan: self,
+                        workspace,
+                        sighting,
+                        arithmetic,
+                        threads,
+                    };
+                    observer(sighting, seen);
                 }
             }
         };
@@ -132,11 +207,11 @@ impl Plan {
         &self,
         workspace: &mut Workspace,
         inputs: &[&Tensor],
-        as_written: bool,
+        arithmetic: Arithmetic,
         threads: &Threads,
     ) -> Result<Vec<f64>, Failure> {
         let mut times = Vec::with_capacity(self.steps.len());
-        self.run_with(workspace, inputs, as_written, threads, None, &mut |kernel, io| {
+        self.run_with(workspace, inputs, arithmetic, threads, None, &mut |kernel, io| {
             let start = std::time::Instant::now();
             let outcome = kernel.run(io);
             times.push(start.elapsed().as_secs_f64());
@@ -146,9 +221,15 @@ impl Plan {
     }
 
     /// A view's elements as a tensor.
-    pub(crate) fn tensor(&self, workspace: &Workspace, view: &View, as_written: bool, team: Team) -> Tensor {
+    pub(crate) fn tensor(
+        &self,
+        workspace: &Workspace,
+        view: &View,
+        arithmetic: Arithmetic,
+        team: Team,
+    ) -> Tensor {
         let words = self.words(workspace, view, team);
-        let data = write(words, view.dtype, as_written);
+        let data = write(words, view.dtype, arithmetic != Arithmetic::F32);
         Tensor::from_parts(view.shape.clone(), data)
     }
 
@@ -205,10 +286,10 @@ fn read(tensor: &Tensor, round: bool, words: &mut [u32]) {
 }
 
 /// Words to elements.
-fn write(words: Vec<u32>, dtype: DataType, as_written: bool) -> TensorData {
+fn write(words: Vec<u32>, dtype: DataType, half: bool) -> TensorData {
     let int = |word: &u32| *word as i32;
     match dtype {
-        DataType::Fp16 if as_written => TensorData::F16(
+        DataType::Fp16 if half => TensorData::F16(
             words
                 .iter()
                 .map(|word| f16::from_f32(f32::from_bits(*word)))

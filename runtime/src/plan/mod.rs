@@ -14,7 +14,7 @@ mod values;
 pub(crate) use build::{Outcome, Request, build, known_sizes, value_of};
 pub(crate) use constants::{ConstantId, Constants, Store};
 pub(crate) use emit::{Emit, Reason};
-pub(crate) use execute::{Failure, Workspace};
+pub(crate) use execute::{Failure, Seen, Workspace};
 pub(crate) use places::Place;
 pub(crate) use values::{Held, Op};
 

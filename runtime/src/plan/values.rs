@@ -62,7 +62,7 @@ pub(crate) struct Op<'a> {
     pub(crate) arguments: &'a BTreeMap<&'a str, Vec<Argument>>,
     pub(crate) constants: &'a Constants,
     /// Functions that follow and may be computed along.
-    pub(crate) stages: Vec<(crate::kernels::Unary, bool)>,
+    pub(crate) stages: Vec<(crate::kernels::Unary, crate::half_values::Rounding)>,
 }
 
 impl Op<'_> {
