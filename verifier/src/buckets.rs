@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use corer_mil::{Dim, Function};
+use corer_mil::{Dim, Function, NamedType};
 use corer_proto::{Feature, FeatureType, Flexibility, Package};
 
 use crate::error::VerifyError;
+use crate::inputs::{ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS};
 
 /// One size of one function.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -192,8 +193,12 @@ impl Accepts<'_> {
 }
 
 fn sizes(function: &Function, features: &[Feature], wanted: Option<u64>) -> Result<Sizes, String> {
-    let mut inputs = Vec::with_capacity(function.inputs.len());
-    for input in &function.inputs {
+    // The others have sizes of their own, or follow these.
+    let of_tokens =
+        |input: &&NamedType| [INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS].contains(&input.name.as_str());
+    let of_tokens: Vec<&NamedType> = function.inputs.iter().filter(of_tokens).collect();
+    let mut inputs = Vec::with_capacity(of_tokens.len());
+    for input in &of_tokens {
         let Some([batch, length]) = input.ty.as_tensor().map(|tensor| &tensor.shape[..]) else {
             return Err(format!(
                 "input `{}` is {}, expected (batch, positions)",
@@ -232,14 +237,13 @@ fn sizes(function: &Function, features: &[Feature], wanted: Option<u64>) -> Resu
         Flexibility::Range(_) => 2,
     };
     let Some(leader) = inputs.iter().min_by_key(rank) else {
-        return Err("has no input; expected at least input_ids".into());
+        return Err(format!("has no input {INPUT_IDS}"));
     };
     let default = leader.default;
     let mut all = leader.sizes(wanted);
     all.retain(|size| inputs.iter().all(|input| input.takes(*size)));
     if all.is_empty() {
-        let shown: Vec<_> = function
-            .inputs
+        let shown: Vec<_> = of_tokens
             .iter()
             .zip(&inputs)
             .map(|(input, accepts)| {
@@ -269,13 +273,13 @@ mod tests {
         let mut builder = FunctionBuilder::new(Opset::CoreMl8);
         let mut features = Vec::new();
         for (index, flexibility) in inputs.iter().enumerate() {
-            let name = format!("input_{index}");
+            let name = [INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS][index];
             let shape = match flexibility {
                 Flexibility::Fixed => vec![Dim::Known(1), Dim::Known(64)],
                 _ => vec![Dim::Symbol(0), Dim::Symbol(1)],
             };
             builder.input(
-                &name,
+                name,
                 TensorType {
                     dtype: DataType::Int32,
                     shape,

@@ -127,6 +127,28 @@ pub enum ReferenceError {
         /// Why it failed.
         source: candle_core::Error,
     },
+    /// Another engine than candle failed to read or compute its model.
+    #[error("{}: {source}", path.display())]
+    Engine {
+        /// The model.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The model has no answer for inputs of this size.
+    #[error("{}: {reason}", path.display())]
+    Size {
+        /// The model.
+        path: PathBuf,
+        /// Why not, and what would do.
+        reason: String,
+    },
+    /// An inner value was asked for that the reference does not have.
+    #[error("the reference has no value at `{place}`")]
+    Place {
+        /// The module path.
+        place: String,
+    },
     /// A batch asks for rows that were not recorded.
     #[error("{}: holds {recorded} recorded rows of {length} positions, not {asked}", path.display())]
     NotRecorded {

@@ -3,27 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use corer_mil::{DataType, Program};
+use corer_mil::{DataType, Dim, Program};
 use corer_proto::Package;
 use corer_runtime::{Arithmetic, Engine as _, Executable, Labels, Options, Tensor as EngineTensor};
 
+use crate::bounds::bounds;
 use crate::buckets::Bucket;
 use crate::error::VerifyError;
-use crate::inputs::{Batch, InputRow};
+use crate::inputs::{ATTENTION_MASK, Batch, INPUT_IDS, InputRow, InputType, TOKEN_TYPE_IDS, Values};
+use crate::reference::Feed;
 use crate::report::Precision;
 use crate::tensor::Tensor;
-
-/// The inputs a BERT takes; a package may leave out all but the first.
-pub(crate) const INPUT_IDS: &str = "input_ids";
-pub(crate) const ATTENTION_MASK: &str = "attention_mask";
-pub(crate) const TOKEN_TYPE_IDS: &str = "token_type_ids";
 
 /// A function compiled, with what its inputs and outputs are, and the size it is run at.
 pub(crate) struct Subject {
     path: PathBuf,
     pub(crate) function: String,
     executable: Executable,
-    inputs: Vec<(String, DataType)>,
+    inputs: Vec<Taken>,
+    /// What integers of an input lie below, where the program says so.
+    bounds: BTreeMap<String, usize>,
     /// Outputs in declared order.
     pub(crate) outputs: Vec<(String, Form)>,
     /// How finely its values are held.
@@ -32,6 +31,13 @@ pub(crate) struct Subject {
     pub(crate) batch: usize,
     /// Positions per row.
     pub(crate) length: usize,
+}
+
+/// An input as the function declares it.
+struct Taken {
+    name: String,
+    dtype: DataType,
+    shape: Vec<Dim>,
 }
 
 /// What an output holds.
@@ -77,26 +83,24 @@ impl Subject {
         };
         let mut inputs = Vec::new();
         for input in executable.inputs() {
-            let name = input.name.as_str();
-            if ![INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS].contains(&name) {
-                return Err(fail(format!(
-                    "input `{name}`: nothing is known to fill it with; known are {INPUT_IDS}, {ATTENTION_MASK}, \
-                     {TOKEN_TYPE_IDS}"
-                )));
-            }
+            let name = &input.name;
             let tensor = input
                 .ty
                 .as_tensor()
                 .ok_or_else(|| fail(format!("input `{name}` is {}", input.ty)))?;
             if !matches!(tensor.dtype, DataType::Int32 | DataType::Fp32 | DataType::Fp16) {
                 return Err(fail(format!(
-                    "input `{name}` is {}, expected int32",
+                    "input `{name}` is {}, expected int32, fp16 or fp32",
                     tensor.dtype
                 )));
             }
-            inputs.push((input.name.clone(), tensor.dtype));
+            inputs.push(Taken {
+                name: name.clone(),
+                dtype: tensor.dtype,
+                shape: tensor.shape.clone(),
+            });
         }
-        if inputs.iter().all(|(name, _)| name != INPUT_IDS) {
+        if inputs.iter().all(|input| input.name != INPUT_IDS) {
             return Err(fail(format!("has no input {INPUT_IDS}")));
         }
         let outputs: Vec<(String, Form)> = executable
@@ -109,6 +113,7 @@ impl Subject {
             function: bucket.function.clone(),
             executable,
             inputs,
+            bounds: bounds(&package.model.program, &bucket.function),
             outputs,
             precision: precision(&package.model.program, &bucket.function),
             batch: bucket.batch,
@@ -129,7 +134,52 @@ impl Subject {
 
     /// Whether the package takes this input.
     pub(crate) fn takes(&self, input: &str) -> bool {
-        self.inputs.iter().any(|(name, _)| name == input)
+        self.inputs.iter().any(|taken| taken.name == input)
+    }
+
+    /// What the program says integers of an input lie below.
+    pub(crate) fn bound(&self, input: &str) -> Option<usize> {
+        self.bounds.get(input).copied()
+    }
+
+    /// What it takes at its present size.
+    pub(crate) fn feed(&self) -> Result<Feed, VerifyError> {
+        let ids = self.inputs.iter().find(|input| input.name == INPUT_IDS);
+        let own: Vec<(Dim, usize)> = ids
+            .into_iter()
+            .flat_map(|input| input.shape.iter().copied())
+            .zip([self.batch, self.length])
+            .collect();
+        let size = |input: &Taken, dim: &Dim| {
+            match dim {
+                Dim::Known(size) => usize::try_from(*size).ok(),
+                symbol => own.iter().find(|(own, _)| own == symbol).map(|(_, size)| *size),
+            }
+            .ok_or_else(|| {
+                self.fail(format!(
+                    "input `{}` has a size {dim} that is none of {INPUT_IDS}'s",
+                    input.name
+                ))
+            })
+        };
+        let inputs = self.inputs.iter().map(|input| {
+            let of_tokens = [INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS].contains(&input.name.as_str());
+            Ok(InputType {
+                name: input.name.clone(),
+                float: input.dtype != DataType::Int32 && !of_tokens,
+                shape: if of_tokens {
+                    vec![self.batch, self.length]
+                } else {
+                    let sizes = input.shape.iter().map(|dim| size(input, dim));
+                    sizes.collect::<Result<_, _>>()?
+                },
+            })
+        });
+        Ok(Feed {
+            batch: self.batch,
+            length: self.length,
+            inputs: inputs.collect::<Result<_, VerifyError>>()?,
+        })
     }
 
     pub(crate) fn engine(&self) -> String {
@@ -143,7 +193,7 @@ impl Subject {
             let first_row = batch.first_row + index * self.batch;
             let results = self
                 .executable
-                .run(&self.feed(rows)?)
+                .run(&self.tensors(rows)?)
                 .map_err(|source| VerifyError::Run {
                     path: self.path.clone(),
                     first_row,
@@ -177,30 +227,38 @@ impl Subject {
         produced.collect()
     }
 
-    fn feed(&self, rows: &[InputRow]) -> Result<BTreeMap<String, EngineTensor>, VerifyError> {
-        let feed = self.inputs.iter().map(|(name, dtype)| {
-            let pick = |row: &InputRow| match name.as_str() {
-                ATTENTION_MASK => row.attention_mask.clone(),
-                TOKEN_TYPE_IDS => row.token_type_ids.clone(),
-                _ => row.input_ids.clone(),
-            };
-            // A last batch that is not full repeats its last row; what comes of that is dropped.
-            let missing = self.batch - rows.len();
-            let padded = rows
-                .iter()
-                .chain(std::iter::repeat_n(rows.last(), missing).flatten());
-            let values: Vec<i32> = padded.flat_map(pick).collect();
-            let shape = [self.batch, self.length];
-            let tensor = if *dtype == DataType::Int32 {
-                EngineTensor::i32(shape, values)
-            } else {
-                #[allow(clippy::cast_precision_loss)] // token ids are below 2²⁴
-                EngineTensor::f32(shape, values.into_iter().map(|value| value as f32).collect())
+    fn tensors(&self, rows: &[InputRow]) -> Result<BTreeMap<String, EngineTensor>, VerifyError> {
+        // A last batch that is not full repeats its last row; what comes of that is dropped.
+        let missing = self.batch - rows.len();
+        let full: Vec<InputRow>;
+        let rows = if missing == 0 {
+            rows
+        } else {
+            let last = std::iter::repeat_n(rows.last(), missing).flatten();
+            full = rows.iter().chain(last).cloned().collect();
+            &full
+        };
+        let batch = Batch {
+            first_row: 0,
+            length: self.length,
+            rows,
+        };
+        let tensors = self.inputs.iter().map(|input| {
+            let name = &input.name;
+            let values = batch
+                .input(name)
+                .ok_or_else(|| self.fail(format!("input `{name}`: nothing is known to fill it with")))?;
+            let tensor = match (input.dtype, values.values) {
+                (DataType::Int32, Values::Ints(ids)) => EngineTensor::i32(values.shape, ids),
+                (DataType::Int32, Values::Floats(_)) => {
+                    return Err(self.fail(format!("input `{name}` takes integers, not real numbers")));
+                }
+                (_, numbers) => EngineTensor::f32(values.shape, numbers.to_f32()),
             };
             let tensor = tensor.map_err(|error| self.fail(format!("input `{name}`: {error}")))?;
             Ok((name.clone(), tensor))
         });
-        feed.collect()
+        tensors.collect()
     }
 
     pub(crate) fn fail(&self, reason: String) -> VerifyError {

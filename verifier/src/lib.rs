@@ -1,9 +1,10 @@
 //! Judges a written package against its source.
 //!
-//! [`verify()`] opens a package as it stands on disk, executes it on this CPU, computes the same inputs with a
-//! reference that shares no code with the converter, and returns a [`VerifyReport`] with a [`Verdict`]. The report
-//! serialises to JSON and displays as a table.
+//! [`verify()`] executes a package, as it stands on disk, on this CPU, has a [`Reference`] compute the same inputs, and
+//! returns a [`VerifyReport`] with a [`Verdict`]. The report serialises to JSON and displays as a table. Any [`Reference`]
+//! will do; those here share no code with the converter.
 
+mod bounds;
 mod buckets;
 mod error;
 pub mod inputs;
@@ -23,9 +24,10 @@ pub use corer_runtime::Arithmetic;
 pub use error::{InputError, ReferenceError, VerifyError};
 pub use inputs::Inputs;
 pub use progress::{NoProgress, Progress};
+pub use reference::Reference;
 pub use reference::candle::{CandleReference, Task};
 pub use reference::golden::GoldenReference;
 pub use report::VerifyReport;
 pub use tensor::Tensor;
 pub use verdict::{Reason, ThresholdOverrides, Thresholds, Verdict};
-pub use verify::{ReferenceSource, VerifyRequest, verify};
+pub use verify::{VerifyRequest, verify};

@@ -1,8 +1,8 @@
 //! What must hold whatever the reference says: padding does not matter, and an empty mask gives finite numbers.
 
 use crate::error::VerifyError;
-use crate::inputs::{Batch, InputRow, InputSet};
-use crate::interface::{ATTENTION_MASK, Produced, Subject};
+use crate::inputs::{ATTENTION_MASK, Batch, InputRow, InputSet};
+use crate::interface::{Produced, Subject};
 use crate::report::ProbeReport;
 use crate::tensor::Tensor;
 
@@ -108,7 +108,7 @@ mod tests {
             input_ids: vec![1, 2, 3],
             attention_mask: vec![1, 0, 1],
             token_type_ids: vec![0; 3],
-            excerpt: None,
+            ..InputRow::default()
         };
         let tensor = |shape: &[usize], values: &[f32]| Tensor::new(shape.to_vec(), values.to_vec()).unwrap();
         let before = tensor(&[1, 3, 2], &[0.0; 6]);

@@ -290,7 +290,7 @@ mod tests {
             input_ids: vec![1],
             attention_mask: vec![1],
             token_type_ids: vec![0],
-            excerpt: None,
+            ..InputRow::default()
         }
     }
 

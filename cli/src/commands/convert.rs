@@ -287,9 +287,10 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     let (written, source_digest) = write(arguments, &conversion, quiet)?;
     let verification = match arguments.verify {
         true => {
-            let request = verify::after_conversion(&arguments.output, &arguments.source, conversion.task);
+            let verification =
+                verify::after_conversion(&arguments.output, &arguments.source, conversion.task);
             let hint = "the package was written; only its verification did not come to a verdict";
-            Some(verify::verify(&request, quiet).map_err(|failure| failure.hint(hint))?)
+            Some(verify::verify(&verification, quiet).map_err(|failure| failure.hint(hint))?)
         }
         false => None,
     };

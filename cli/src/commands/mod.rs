@@ -9,6 +9,7 @@ mod package_output;
 pub(crate) mod publish;
 pub(crate) mod pull;
 pub(crate) mod quantize;
+mod reference;
 pub(crate) mod release;
 pub(crate) mod verify;
 

@@ -3,12 +3,14 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use corer_proto::Package;
 use corer_verifier::{
-    Arithmetic, InputError, Inputs, ReferenceSource, Task, ThresholdOverrides, VerifyError, VerifyReport,
+    Arithmetic, InputError, Inputs, Progress as _, Task, ThresholdOverrides, VerifyError, VerifyReport,
     VerifyRequest,
 };
 use serde::Serialize;
 
+use super::reference::Against;
 use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
 use crate::failure::Failure;
@@ -182,7 +184,7 @@ Examples:
 /// # Errors
 /// When no verdict can be reached, or the package is below a threshold.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
-    let report = verify(&arguments.request(), quiet)?;
+    let report = verify(&arguments.verification(), quiet)?;
     let exit = if report.verdict.passed {
         Exit::Done
     } else {
@@ -211,13 +213,30 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     }
 }
 
+/// A package, what it is held against, and how.
+#[derive(Debug)]
+pub(super) struct Verification {
+    pub(super) package: PathBuf,
+    pub(super) against: Against,
+    pub(super) request: VerifyRequest,
+}
+
 /// Runs the verification with progress bars.
 ///
 /// # Errors
 /// When no verdict can be reached, with the exit code that stands for the reason.
-pub(super) fn verify(request: &VerifyRequest, quiet: bool) -> Result<VerifyReport, Failure> {
+pub(super) fn verify(verification: &Verification, quiet: bool) -> Result<VerifyReport, Failure> {
     let bars = Bars::new(quiet);
-    corer_verifier::verify(request, &bars).map_err(verify_failure)
+    let judge = || -> Result<VerifyReport, VerifyError> {
+        bars.start("reading the package", 0);
+        let package = Package::open(&verification.package)?;
+        bars.finish();
+        bars.start("reading the reference", 0);
+        let mut reference = verification.against.open()?;
+        bars.finish();
+        corer_verifier::verify(&package, &mut *reference, &verification.request, &bars)
+    };
+    judge().map_err(verify_failure)
 }
 
 /// The failure a verdict stands for: one line with every reason.
@@ -249,17 +268,17 @@ struct Document<'a> {
 }
 
 impl Arguments {
-    fn request(&self) -> VerifyRequest {
-        let reference = match (&self.reference.reference, &self.reference.golden) {
-            (None, Some(file)) => ReferenceSource::Recording { file: file.clone() },
+    fn verification(&self) -> Verification {
+        let against = match (&self.reference.reference, &self.reference.golden) {
+            (None, Some(file)) => Against::Recording { file: file.clone() },
             // clap sees to it that one of them is there.
-            (directory, _) => ReferenceSource::Checkpoint {
-                directory: directory.clone().unwrap_or_default(),
+            (source, _) => Against::Source {
+                source: source.clone().unwrap_or_default(),
                 task: self.task,
             },
         };
-        let inputs = match (&reference, self.random_tokens) {
-            (ReferenceSource::Recording { .. }, _) => Inputs::Recorded,
+        let inputs = match (&against, self.random_tokens) {
+            (Against::Recording { .. }, _) => Inputs::Recorded,
             (_, Some(rows)) => Inputs::Tokens {
                 seed: self.seed,
                 rows: rows.get(),
@@ -269,14 +288,17 @@ impl Arguments {
                 tokenizer: self.tokenizer.clone(),
             },
         };
-        VerifyRequest {
-            inputs,
-            function: self.function.clone(),
-            arithmetic: self.arithmetic,
-            threads: self.threads.map(NonZeroUsize::get),
-            pairs: self.outputs.clone(),
-            thresholds: self.thresholds.overrides(),
-            ..VerifyRequest::new(&self.package, reference)
+        Verification {
+            package: self.package.clone(),
+            against,
+            request: VerifyRequest {
+                function: self.function.clone(),
+                arithmetic: self.arithmetic,
+                threads: self.threads.map(NonZeroUsize::get),
+                pairs: self.outputs.clone(),
+                thresholds: self.thresholds.overrides(),
+                ..VerifyRequest::new(inputs)
+            },
         }
     }
 }
@@ -296,19 +318,25 @@ impl ThresholdArguments {
 }
 
 /// What `convert --verify` asks for: default inputs and thresholds, seeded token ids where texts can't be read.
-pub(super) fn after_conversion(package: &Path, source: &Path, task: corer_converter::Task) -> VerifyRequest {
+pub(super) fn after_conversion(package: &Path, source: &Path, task: corer_converter::Task) -> Verification {
     let task = Task::ALL
         .into_iter()
         .find(|candidate| candidate.name() == task.name());
-    let reference = ReferenceSource::Checkpoint {
-        directory: source.to_owned(),
-        task,
+    let inputs = match source.join("tokenizer.json").is_file() {
+        true => Inputs::Texts {
+            file: None,
+            tokenizer: None,
+        },
+        false => Inputs::Tokens { seed: 0, rows: 32 },
     };
-    let mut request = VerifyRequest::new(package, reference);
-    if !source.join("tokenizer.json").is_file() {
-        request.inputs = Inputs::Tokens { seed: 0, rows: 32 };
+    Verification {
+        package: package.to_owned(),
+        against: Against::Source {
+            source: source.to_owned(),
+            task,
+        },
+        request: VerifyRequest::new(inputs),
     }
-    request
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -1,12 +1,27 @@
-//! What both the package and its reference are fed: rows of token ids, all of the package's length.
+//! What both the package and its reference are fed: rows of token ids, all of the package's length, and what else the
+//! package takes.
 
+mod extra;
+mod stored;
 mod texts;
 mod tokens;
 
+pub(crate) use extra::fill;
+pub use extra::{Extra, InputType, Values};
+pub(crate) use stored::rows as stored_rows;
 pub use texts::TextTokenizer;
 pub use tokens::seeded;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The inputs a BERT takes; a package may leave out all but the first.
+pub const INPUT_IDS: &str = "input_ids";
+/// 1 for tokens, 0 for padding.
+pub const ATTENTION_MASK: &str = "attention_mask";
+/// 0 for a first text, 1 for its pair.
+pub const TOKEN_TYPE_IDS: &str = "token_type_ids";
 
 /// Where input rows come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +46,7 @@ pub enum Inputs {
 }
 
 /// One input row.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct InputRow {
     /// Token ids, as many as the package takes.
     pub input_ids: Vec<i32>,
@@ -39,6 +54,8 @@ pub struct InputRow {
     pub attention_mask: Vec<i32>,
     /// Token types.
     pub token_type_ids: Vec<i32>,
+    /// What it gives inputs beside these three, by their names.
+    pub extra: BTreeMap<String, Arc<Extra>>,
     /// The beginning of the text, if there is one.
     pub excerpt: Option<String>,
 }
@@ -56,7 +73,7 @@ impl InputRow {
 }
 
 /// All input rows of one verification.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct InputSet {
     /// Positions per row.
     pub length: usize,
@@ -115,5 +132,27 @@ impl Batch<'_> {
             .iter()
             .flat_map(|row| row.token_type_ids.iter().copied())
             .collect()
+    }
+
+    /// An input for all rows, (rows, positions) for the three every tokenizer fills; `None` when the rows don't have
+    /// it, or differ in its shape.
+    pub fn input(&self, name: &str) -> Option<Extra> {
+        let ids = match name {
+            INPUT_IDS => self.input_ids(),
+            ATTENTION_MASK => self.attention_mask(),
+            TOKEN_TYPE_IDS => self.token_type_ids(),
+            _ => {
+                return Extra::joined(
+                    self.rows
+                        .iter()
+                        .map(|row| row.extra.get(name).map(|extra| &**extra)),
+                );
+            }
+        };
+        Some(Extra {
+            shape: vec![self.rows.len(), self.length],
+            shared: false,
+            values: Values::Ints(ids),
+        })
     }
 }

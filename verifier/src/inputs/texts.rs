@@ -1,5 +1,6 @@
 //! Texts through the model's own tokenizer, cut and padded to the package's length.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -165,6 +166,7 @@ impl TextTokenizer {
             input_ids: vec![self.pad; length],
             attention_mask: vec![0; length],
             token_type_ids: vec![0; length],
+            extra: BTreeMap::new(),
             excerpt: Some(excerpt(line)),
         };
         let ids = encoding.get_ids().iter().zip(encoding.get_type_ids());

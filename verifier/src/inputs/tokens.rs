@@ -1,5 +1,7 @@
 //! Seeded token ids: every length, rare ids, repeated ids, rubbish under the padding.
 
+use std::collections::BTreeMap;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -34,7 +36,7 @@ pub fn seeded(
     token_types: usize,
     pad: usize,
 ) -> InputSet {
-    let mut random = Random(ChaCha8Rng::seed_from_u64(seed));
+    let mut random = Random::new(seed, 0);
     let vocabulary = vocabulary.max(1);
     let rows = (0..rows).map(|index| {
         let span = length.saturating_sub(1);
@@ -53,6 +55,7 @@ pub fn seeded(
             input_ids: Vec::with_capacity(length),
             attention_mask: Vec::with_capacity(length),
             token_type_ids: Vec::with_capacity(length),
+            extra: BTreeMap::new(),
             excerpt: None,
         };
         for position in 0..length {
@@ -76,11 +79,25 @@ pub fn seeded(
     }
 }
 
-struct Random(ChaCha8Rng);
+/// The numbers of one seed.
+pub(super) struct Random(ChaCha8Rng);
 
 impl Random {
+    /// The numbers of a seed that belong to one purpose; equal seeds and purposes give equal numbers.
+    pub(super) fn new(seed: u64, purpose: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(purpose);
+        Self(random)
+    }
+
+    /// One of the 2²⁴ numbers from −1 to 1 that lie 2⁻²³ apart, 1 left out.
+    #[allow(clippy::cast_precision_loss)] // 24 bits
+    pub(super) fn centred(&mut self) -> f32 {
+        (self.0.next_u32() >> 8) as f32 / 8_388_608.0 - 1.0
+    }
+
     /// A number below `bound`, which is at least 1; biased by less than 2⁻³² for any vocabulary.
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         let product = u128::from(self.0.next_u64()) * bound as u128;
         usize::try_from(product >> 64).unwrap_or(0)
     }

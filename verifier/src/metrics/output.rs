@@ -280,6 +280,7 @@ mod tests {
             attention_mask: mask.to_vec(),
             token_type_ids: vec![0; mask.len()],
             excerpt: Some("a text".into()),
+            ..InputRow::default()
         }
     }
 

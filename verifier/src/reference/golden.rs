@@ -1,16 +1,17 @@
 //! PyTorch's outputs, recorded elsewhere and played back.
 //!
 //! A recording is a safetensors file with `input.input_ids`, `input.attention_mask`, `input.token_type_ids` (int32 or
-//! int64, (N, S); the last two may be missing: all ones, all zeros) and `output.<name>` (float, (N, …)).
+//! int64, (N, S); the last two may be missing: all ones, all zeros), `input.<name>` for what else the model takes
+//! ((N, …), or anything else where all rows share it), and `output.<name>` (float, (N, …)).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::stored::{ElementType, StoredTensor, TensorFile, read_safetensors};
-use super::{OUTPUT_ORDER, Reference};
+use super::{Intake, OUTPUT_ORDER, Reference};
 use crate::error::ReferenceError;
-use crate::inputs::{Batch, InputRow, InputSet};
+use crate::inputs::{self, Batch, InputSet};
 use crate::report::{FileDigest, ReferenceReport};
 use crate::tensor::Tensor;
 
@@ -62,15 +63,8 @@ impl GoldenReference {
             path: path.to_owned(),
             names: vec![format!("{prefix}{name}")],
         };
-        let ids = inputs
-            .get("input_ids")
-            .ok_or_else(|| missing("input.input_ids"))?;
-        let [rows, length] = ids.shape[..] else {
-            return Err(ids.wrong(format!("has shape {:?}, expected (rows, positions)", ids.shape)));
-        };
-        if rows == 0 || length == 0 {
-            return Err(ids.wrong("records no input"));
-        }
+        let inputs = inputs::stored_rows(path, &format!("{prefix}input."), inputs)?;
+        let rows = inputs.rows.len();
         if outputs.is_empty() {
             return Err(missing("output.*"));
         }
@@ -85,33 +79,6 @@ impl GoldenReference {
                 return Err(tensor.wrong("is no float tensor"));
             }
         }
-        let read = |name: &str, default: i32| match inputs.get(name) {
-            None => Ok(vec![default; rows * length]),
-            Some(tensor) if tensor.shape == [rows, length] => tensor.to_i32(),
-            Some(tensor) => Err(tensor.wrong(format!(
-                "has shape {:?}, expected {rows} x {length}",
-                tensor.shape
-            ))),
-        };
-        let (ids, mask, types) = (
-            read("input_ids", 0)?,
-            read("attention_mask", 1)?,
-            read("token_type_ids", 0)?,
-        );
-        let rows = (0..rows)
-            .map(|row| row * length..(row + 1) * length)
-            .map(|range| InputRow {
-                input_ids: ids[range.clone()].to_vec(),
-                attention_mask: mask[range.clone()].to_vec(),
-                token_type_ids: types[range].to_vec(),
-                excerpt: None,
-            });
-        let inputs = InputSet {
-            length,
-            rows: rows.collect(),
-            origin: "recorded inputs".into(),
-            truncated: 0,
-        };
         let digest = file.digest(path.parent().unwrap_or(Path::new("")))?;
         Ok(Self {
             path: path.to_owned(),
@@ -142,6 +109,14 @@ impl Reference for GoldenReference {
             files: vec![self.digest.clone()],
             notes: self.notes.clone(),
         }
+    }
+
+    fn intake(&self) -> Intake {
+        Intake::default()
+    }
+
+    fn recorded(&self) -> Option<&InputSet> {
+        Some(&self.inputs)
     }
 
     fn task_outputs(&self) -> Vec<String> {

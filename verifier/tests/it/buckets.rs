@@ -1,13 +1,14 @@
 //! Packages that take several sizes: each is judged, the worst decides, and what can't be judged is told.
 
 use corer_proto::Flexibility;
-use corer_verifier::{NoProgress, ReferenceSource, VerifyError, VerifyReport, VerifyRequest, verify};
+use corer_verifier::{VerifyError, VerifyReport};
 
+use crate::case::{Against, Case};
 use crate::toy::{Bench, LENGTH, Toy};
 
-fn request(bench: &Bench, package: std::path::PathBuf) -> VerifyRequest {
+fn request(bench: &Bench, package: std::path::PathBuf) -> Case {
     let file = bench.plain_recording();
-    VerifyRequest::new(package, ReferenceSource::Recording { file })
+    Case::new(package, Against::Recording(file))
 }
 
 fn batch(batch: usize) -> Toy<'static> {
@@ -35,7 +36,7 @@ fn every_function_is_judged_and_the_worst_decides() {
         ("three", LENGTH as u64, batch(3)),
     ]);
     let request = request(&bench, package);
-    let report = verify(&request, &NoProgress).unwrap();
+    let report = request.verify().unwrap();
     assert_eq!(
         verdicts(&report),
         [("one", true, true), ("two", false, false), ("three", true, false)]
@@ -53,19 +54,15 @@ fn every_function_is_judged_and_the_worst_decides() {
 
     // Asked for by name, only that one counts.
     for (name, passed) in [("one", true), ("two", false)] {
-        let request = VerifyRequest {
-            function: Some(name.into()),
-            ..request.clone()
-        };
-        let report = verify(&request, &NoProgress).unwrap();
+        let mut request = request.clone();
+        request.function = Some(name.into());
+        let report = request.verify().unwrap();
         assert_eq!(verdicts(&report), [(name, passed, name == "one")]);
         assert_eq!(report.verdict.passed, passed);
     }
-    let missing = VerifyRequest {
-        function: Some("four".into()),
-        ..request
-    };
-    let error = verify(&missing, &NoProgress).unwrap_err();
+    let mut missing = request;
+    missing.function = Some("four".into());
+    let error = missing.verify().unwrap_err();
     assert!(matches!(error, VerifyError::Interface { .. }), "{error}");
     assert!(error.to_string().contains("one, three, two"), "{error}");
 }
@@ -74,7 +71,7 @@ fn every_function_is_judged_and_the_worst_decides() {
 fn a_recording_judges_the_length_it_was_made_at() {
     let bench = Bench::new();
     let package = bench.functions(&[("long", 8, batch(1)), ("short", LENGTH as u64, batch(1))]);
-    let report = verify(&request(&bench, package), &NoProgress).unwrap();
+    let report = request(&bench, package).verify().unwrap();
     assert_eq!(verdicts(&report), [("short", true, false)]);
     let [skipped] = &report.not_judged[..] else {
         panic!("{report}")
@@ -84,9 +81,7 @@ fn a_recording_judges_the_length_it_was_made_at() {
     assert!(report.to_string().contains("not judged: long"), "{report}");
 
     let package = bench.functions(&[("long", 8, batch(1)), ("longer", 16, batch(1))]);
-    let error = verify(&request(&bench, package), &NoProgress)
-        .unwrap_err()
-        .to_string();
+    let error = request(&bench, package).verify().unwrap_err().to_string();
     assert!(error.contains("takes 8") && error.contains("takes 16"), "{error}");
 }
 
@@ -96,7 +91,7 @@ fn enumerated_sizes_are_judged_one_by_one() {
     let shapes = [[1, LENGTH as u64], [3, LENGTH as u64], [1, 8]].map(Vec::from);
     let enumerated = Flexibility::Enumerated(shapes.to_vec());
     let package = bench.flexible(&Toy::PLAIN, &enumerated);
-    let report = verify(&request(&bench, package), &NoProgress).unwrap();
+    let report = request(&bench, package).verify().unwrap();
     assert_eq!(verdicts(&report), [("1 x 4", true, true), ("3 x 4", true, false)]);
     assert_eq!(report.buckets[0].outputs, report.buckets[1].outputs);
     assert_eq!(report.not_judged[0].name, "1 x 8");
@@ -106,7 +101,7 @@ fn enumerated_sizes_are_judged_one_by_one() {
         ..Toy::PLAIN
     };
     let package = bench.flexible(&broken, &enumerated);
-    let report = verify(&request(&bench, package), &NoProgress).unwrap();
+    let report = request(&bench, package).verify().unwrap();
     assert_eq!(
         verdicts(&report),
         [("1 x 4", false, true), ("3 x 4", false, false)]
@@ -119,11 +114,11 @@ fn a_range_is_judged_at_the_length_of_a_recording() {
     for most in [LENGTH as u64, 8] {
         let range = Flexibility::Range(vec![(1, Some(2)), (1, Some(most))]);
         let package = bench.flexible(&Toy::PLAIN, &range);
-        let report = verify(&request(&bench, package), &NoProgress).unwrap();
+        let report = request(&bench, package).verify().unwrap();
         assert_eq!(verdicts(&report), [("1 x 4", true, true), ("2 x 4", true, false)]);
         assert!(report.not_judged.is_empty(), "{report}");
     }
     let range = Flexibility::Range(vec![(1, Some(1)), (1, Some(3))]);
     let package = bench.flexible(&Toy::PLAIN, &range);
-    assert!(verify(&request(&bench, package), &NoProgress).is_err());
+    assert!(request(&bench, package).verify().is_err());
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use corer_verifier::report::Precision;
-use corer_verifier::{Inputs, NoProgress, ReferenceSource, VerifyReport, VerifyRequest, verify};
+use corer_verifier::{Inputs, VerifyReport};
 
+use crate::case::{Against, Case};
 use crate::fixtures;
 
 fn judged(package: &str, model: &str) -> [VerifyReport; 3] {
@@ -13,22 +14,14 @@ fn judged(package: &str, model: &str) -> [VerifyReport; 3] {
         .join(format!("{package}.mlpackage"));
     let directory = fixtures().join(model);
     let file = directory.join("expected.safetensors");
-    let recorded = VerifyRequest::new(&package, ReferenceSource::Recording { file });
-    let texts = VerifyRequest::new(
-        &package,
-        ReferenceSource::Checkpoint {
-            directory,
-            task: None,
-        },
-    );
-    let tokens = VerifyRequest {
-        inputs: Inputs::Tokens { seed: 1, rows: 70 },
-        ..texts.clone()
-    };
+    let recorded = Case::new(&package, Against::Recording(file));
+    let texts = Case::new(&package, Against::Checkpoint(directory));
+    let mut tokens = texts.clone();
+    tokens.inputs = Inputs::Tokens { seed: 1, rows: 70 };
     [recorded, texts, tokens].map(|mut request| {
         // Theirs give NaN for a mask of zeros; everything else must hold.
         request.thresholds.finite_without_tokens = Some(false);
-        let report = verify(&request, &NoProgress).unwrap();
+        let report = request.verify().unwrap();
         assert!(report.verdict.passed, "{report}");
         report
     })

@@ -3,6 +3,7 @@
 mod against_pytorch;
 mod broken_references;
 mod buckets;
+mod case;
 mod foreign;
 mod texts;
 mod toy;

@@ -1,25 +1,18 @@
 //! Whole verifications of packages computed by hand: what passes, what fails and why, what can't be judged.
 
 use corer_verifier::report::{BucketReport, PairedBy, Precision};
-use corer_verifier::{
-    Arithmetic, InputError, Inputs, NoProgress, ReferenceSource, ThresholdOverrides, VerifyError,
-    VerifyReport, VerifyRequest, verify,
-};
+use corer_verifier::{Arithmetic, InputError, Inputs, ThresholdOverrides, VerifyError, VerifyReport};
 
+use crate::case::{Against, Case};
 use crate::toy::{After, Bench, LENGTH, Toy, WIDTH, vector};
 
-fn request(bench: &Bench, toy: &Toy<'_>) -> VerifyRequest {
-    VerifyRequest::new(
-        bench.package(toy),
-        ReferenceSource::Recording {
-            file: bench.plain_recording(),
-        },
-    )
+fn request(bench: &Bench, toy: &Toy<'_>) -> Case {
+    Case::new(bench.package(toy), Against::Recording(bench.plain_recording()))
 }
 
 fn judged(toy: &Toy<'_>) -> VerifyReport {
     let bench = Bench::new();
-    verify(&request(&bench, toy), &NoProgress).unwrap()
+    request(&bench, toy).verify().unwrap()
 }
 
 /// The only bucket judged.
@@ -121,7 +114,7 @@ fn what_differs_under_padding_only_passes_unless_it_is_not_finite() {
         ..ThresholdOverrides::default()
     };
     assert_eq!(
-        measures(&verify(&request, &NoProgress).unwrap()),
+        measures(&request.verify().unwrap()),
         ["values that are not finite"]
     );
 }
@@ -144,7 +137,7 @@ fn an_empty_mask_must_give_finite_numbers() {
     let bench = Bench::new();
     let mut request = request(&bench, &toy);
     request.thresholds.finite_without_tokens = Some(false);
-    assert!(verify(&request, &NoProgress).unwrap().verdict.passed);
+    assert!(request.verify().unwrap().verdict.passed);
 }
 
 #[test]
@@ -163,8 +156,8 @@ fn padding_must_not_matter() {
         after: After::LeaksPadding,
         ..Toy::PLAIN
     });
-    let request = VerifyRequest::new(package, ReferenceSource::Recording { file });
-    let report = verify(&request, &NoProgress).unwrap();
+    let request = Case::new(package, Against::Recording(file));
+    let report = request.verify().unwrap();
     assert_eq!(
         measures(&report),
         ["change when ids under the padding change"],
@@ -184,7 +177,7 @@ fn precision_and_arithmetic_are_the_packages_own() {
             ..Toy::PLAIN
         },
     );
-    let written = verify(&request, &NoProgress).unwrap();
+    let written = request.verify().unwrap();
     assert_eq!(
         (only(&written).precision, written.execution.arithmetic),
         (Precision::Fp16, "as-written")
@@ -193,7 +186,7 @@ fn precision_and_arithmetic_are_the_packages_own() {
     let found = only(&written).outputs[0].errors.worst.as_ref().unwrap().package;
     assert_eq!(found, half::f16::from_f32(1.0 / 3.0).to_f32());
     request.arithmetic = Arithmetic::F32;
-    let single = verify(&request, &NoProgress).unwrap();
+    let single = request.verify().unwrap();
     assert_eq!(
         only(&single).outputs[0].errors.worst.as_ref().unwrap().package,
         1.0 / 3.0
@@ -223,17 +216,17 @@ fn foreign_names_pair_up_or_say_why_not() {
         output: "var_42",
         ..Toy::PLAIN
     };
-    let report = verify(&request(&bench, &toy), &NoProgress).unwrap();
+    let report = request(&bench, &toy).verify().unwrap();
     assert_eq!(only(&report).outputs[0].paired_by, PairedBy::Order);
     assert!(report.verdict.passed);
     let mut asked = request(&bench, &toy);
     asked.pairs = vec![("var_42".into(), "last_hidden_state".into())];
     assert_eq!(
-        only(&verify(&asked, &NoProgress).unwrap()).outputs[0].paired_by,
+        only(&asked.verify().unwrap()).outputs[0].paired_by,
         PairedBy::Request
     );
     asked.pairs = vec![("var_42".into(), "pooler_output".into())];
-    let error = verify(&asked, &NoProgress).unwrap_err();
+    let error = asked.verify().unwrap_err();
     assert!(matches!(error, VerifyError::Pairing { .. }), "{error}");
     assert!(error.to_string().contains("var_42 (n, 4, 2)"), "{error}");
 }
@@ -243,8 +236,8 @@ fn classifiers_are_held_against_the_softmax_of_logits() {
     let bench = Bench::new();
     let file = || bench.recording("logits", &[WIDTH], |ids| vector(ids[0]).to_vec());
     let judge = |package| {
-        let request = VerifyRequest::new(package, ReferenceSource::Recording { file: file() });
-        verify(&request, &NoProgress).unwrap()
+        let request = Case::new(package, Against::Recording(file()));
+        request.verify().unwrap()
     };
     let report = judge(bench.classifier(["low", "high"], &[]));
     assert!(report.verdict.passed, "{report}");
@@ -268,30 +261,23 @@ fn inputs_must_belong_to_the_reference() {
     let bench = Bench::new();
     let mut texts = request(&bench, &Toy::PLAIN);
     texts.inputs = Inputs::Tokens { seed: 0, rows: 3 };
-    let error = verify(&texts, &NoProgress).unwrap_err();
+    let error = texts.verify().unwrap_err();
     assert!(
         matches!(error, VerifyError::Inputs(InputError::Request(_))),
         "{error}"
     );
-    let checkpoint = ReferenceSource::Checkpoint {
-        directory: crate::fixtures().join("fill-mask"),
-        task: None,
-    };
-    let mut recorded = VerifyRequest::new(bench.package(&Toy::PLAIN), checkpoint);
+    let checkpoint = Against::Checkpoint(crate::fixtures().join("fill-mask"));
+    let mut recorded = Case::new(bench.package(&Toy::PLAIN), checkpoint);
     recorded.inputs = Inputs::Recorded;
-    let error = verify(&recorded, &NoProgress).unwrap_err();
+    let error = recorded.verify().unwrap_err();
     assert!(
         matches!(error, VerifyError::Inputs(InputError::Request(_))),
         "{error}"
     );
-    let other_length = ReferenceSource::Recording {
-        file: crate::fixtures().join("fill-mask/expected.safetensors"),
-    };
-    let error = verify(
-        &VerifyRequest::new(bench.package(&Toy::PLAIN), other_length),
-        &NoProgress,
-    )
-    .unwrap_err();
+    let other_length = Against::Recording(crate::fixtures().join("fill-mask/expected.safetensors"));
+    let error = Case::new(bench.package(&Toy::PLAIN), other_length)
+        .verify()
+        .unwrap_err();
     assert!(
         error
             .to_string()
@@ -305,13 +291,10 @@ fn what_is_no_package_or_no_function_is_an_error() {
     let bench = Bench::new();
     let mut missing = request(&bench, &Toy::PLAIN);
     missing.package = missing.package.join("absent");
-    assert!(matches!(
-        verify(&missing, &NoProgress).unwrap_err(),
-        VerifyError::Package(_)
-    ));
+    assert!(matches!(missing.verify().unwrap_err(), VerifyError::Package(_)));
     let mut function = request(&bench, &Toy::PLAIN);
     function.function = Some("predict".into());
-    let error = verify(&function, &NoProgress).unwrap_err();
+    let error = function.verify().unwrap_err();
     assert!(
         error
             .to_string()
@@ -324,17 +307,11 @@ fn what_is_no_package_or_no_function_is_an_error() {
 fn the_report_is_the_same_every_time_and_says_its_schema() {
     let bench = Bench::new();
     let json = || {
-        let report = verify(
-            &request(
-                &bench,
-                &Toy {
-                    spoiled: &[(6, 1, -9.0)],
-                    ..Toy::PLAIN
-                },
-            ),
-            &NoProgress,
-        )
-        .unwrap();
+        let toy = Toy {
+            spoiled: &[(6, 1, -9.0)],
+            ..Toy::PLAIN
+        };
+        let report = request(&bench, &toy).verify().unwrap();
         serde_json::to_value(report).unwrap()
     };
     let report = json();

@@ -9,8 +9,10 @@ use corer_proto::WriteOptions;
 use corer_publisher::Digest;
 use corer_publisher::report::StoredReport;
 use corer_quantizer::Config;
-use corer_verifier::{Inputs, ReferenceSource, VerifyRequest};
+use corer_verifier::{Inputs, VerifyRequest};
 
+use super::super::reference::Against;
+use super::super::verify::Verification;
 use super::super::{convert, package_output, quantize, verify};
 use super::cache::{self, Cache};
 use super::manifest::{Judge, Manifest, Variant};
@@ -283,22 +285,24 @@ impl<'a> Stages<'a> {
     }
 
     fn verify(&self, made: &Made) -> Result<StoredReport, Failure> {
-        let mut request = match &self.manifest.reference {
+        let mut verification = match &self.manifest.reference {
             Judge::Checkpoint(directory) => {
                 verify::after_conversion(&made.package, directory, self.manifest.request.task)
             }
-            Judge::Recording(file) => {
-                VerifyRequest::new(&made.package, ReferenceSource::Recording { file: file.clone() })
-            }
+            Judge::Recording(file) => Verification {
+                package: made.package.clone(),
+                against: Against::Recording { file: file.clone() },
+                request: VerifyRequest::new(Inputs::Recorded),
+            },
         };
         if let Some(texts) = &self.manifest.texts {
-            request.inputs = Inputs::Texts {
+            verification.request.inputs = Inputs::Texts {
                 file: Some(texts.clone()),
                 tokenizer: None,
             };
         }
-        request.thresholds = made.variant.gate;
-        let report = verify::verify(&request, self.quiet)?;
+        verification.request.thresholds = made.variant.gate;
+        let report = verify::verify(&verification, self.quiet)?;
         let text = output::json_text(&report)?;
         let digest = Digest::of(text.as_bytes());
         report_directory::write(

@@ -22,9 +22,9 @@ use self::checkpoint::{Checkpoint, Weights};
 use self::config::BertConfig;
 use self::heads::Heads;
 use self::sentence::SentenceModules;
-use super::Reference;
+use super::{Feed, Intake, Reference};
 use crate::error::ReferenceError;
-use crate::inputs::Batch;
+use crate::inputs::{Batch, INPUT_IDS, TOKEN_TYPE_IDS};
 use crate::report::{FileDigest, ReferenceReport};
 use crate::tensor::Tensor;
 
@@ -198,6 +198,30 @@ impl Reference for CandleReference {
         }
     }
 
+    fn intake(&self) -> Intake {
+        let bounds = [
+            (INPUT_IDS, self.vocabulary()),
+            (TOKEN_TYPE_IDS, self.token_types()),
+        ];
+        Intake {
+            bounds: bounds.map(|(name, bound)| (name.to_owned(), bound)).into(),
+            pad: self.pad_id(),
+            tokenizer: Some(self.tokenizer()),
+        }
+    }
+
+    fn prepare(&mut self, feed: &Feed) -> Result<(), ReferenceError> {
+        let positions = self.config.candle.max_position_embeddings;
+        if feed.length <= positions {
+            return Ok(());
+        }
+        Err(ReferenceError::Config {
+            path: self.transformer.join("config.json"),
+            key: "max_position_embeddings".into(),
+            reason: format!("is {positions}, the package takes {} positions", feed.length),
+        })
+    }
+
     fn task_outputs(&self) -> Vec<String> {
         let names: &[&str] = match self.task {
             Task::FeatureExtraction if self.heads.has_pooler() => &["last_hidden_state", "pooler_output"],
@@ -218,14 +242,6 @@ impl Reference for CandleReference {
     }
 
     fn outputs(&self, batch: &Batch<'_>) -> Result<BTreeMap<String, Tensor>, ReferenceError> {
-        let positions = self.config.candle.max_position_embeddings;
-        if batch.length > positions {
-            return Err(ReferenceError::Config {
-                path: self.transformer.join("config.json"),
-                key: "max_position_embeddings".into(),
-                reason: format!("is {positions}, the package takes {} positions", batch.length),
-            });
-        }
         let failed = |source| {
             let last = batch.first_row + batch.rows.len();
             ReferenceError::Candle {

@@ -1,0 +1,178 @@
+//! Both sides on the same rows, output by output.
+
+use std::collections::BTreeMap;
+
+use super::classes::{class_mismatch, in_class_order, softmax};
+use crate::error::VerifyError;
+use crate::inputs::InputSet;
+use crate::interface::{Form, Produced, Subject};
+use crate::metrics::{OutputComparison, OutputKind};
+use crate::pairing::{Named, pair};
+use crate::progress::Progress;
+use crate::reference::Reference;
+use crate::report::{OutputReport, PairedBy};
+use crate::tensor::Tensor;
+
+/// Rows handled at a time, rounded up to whole executions: a vocabulary head gives 16 MB per row.
+const ROWS_AT_A_TIME: usize = 4;
+
+/// An output being compared.
+struct Pairing {
+    reference: String,
+    paired_by: PairedBy,
+    row_shape: Vec<usize>,
+    comparison: OutputComparison,
+}
+
+/// Runs both sides on all rows and gathers how far they are apart.
+pub(super) fn compare(
+    subject: &Subject,
+    reference: &dyn Reference,
+    inputs: &InputSet,
+    asked: &[(String, String)],
+    progress: &dyn Progress,
+) -> Result<Vec<OutputReport>, VerifyError> {
+    let step = subject.batch * ROWS_AT_A_TIME.div_ceil(subject.batch);
+    let mut pairings: Option<Vec<Pairing>> = None;
+    progress.start("comparing", inputs.rows.len() as u64);
+    for first in (0..inputs.rows.len()).step_by(step) {
+        let batch = inputs.batch(first, step);
+        let produced = subject.outputs(&batch)?;
+        let expected = reference.outputs(&batch)?;
+        let pairings = match &mut pairings {
+            Some(pairings) => pairings,
+            none => none.insert(pair_up(
+                subject,
+                reference,
+                &produced,
+                &expected,
+                asked,
+                inputs.length,
+            )?),
+        };
+        let sides = pairings.iter_mut().zip(&produced).zip(&subject.outputs);
+        for ((pairing, produced), (name, form)) in sides {
+            let expected = expected
+                .get(&pairing.reference)
+                .filter(|tensor| tensor.rows() == batch.rows.len())
+                .ok_or_else(|| subject.fail(format!("the reference gives no `{}`", pairing.reference)))?;
+            for (index, row) in batch.rows.iter().enumerate() {
+                let wanted = expected.row(index);
+                let at = batch.first_row + index;
+                match (produced, form) {
+                    (Produced::Array(tensor), Form::Probabilities(classes)) => {
+                        let wanted = in_class_order(&softmax(wanted), classes, reference.labels());
+                        let wanted =
+                            wanted.ok_or_else(|| class_mismatch(subject, name, reference, classes))?;
+                        pairing.comparison.add_row(at, row, &wanted, tensor.row(index));
+                    }
+                    (Produced::Labels(labels), Form::Label(classes)) => {
+                        let names = reference.labels().unwrap_or(classes);
+                        if names.len() != wanted.len() {
+                            return Err(class_mismatch(subject, name, reference, classes));
+                        }
+                        let label = labels.get(index);
+                        let chosen = names.iter().position(|name| Some(name) == label);
+                        pairing.comparison.add_label(row, wanted, chosen);
+                    }
+                    (Produced::Array(tensor), _) => {
+                        pairing.comparison.add_row(at, row, wanted, tensor.row(index));
+                    }
+                    (Produced::Labels(_), _) => {}
+                }
+            }
+        }
+        progress.advance(batch.rows.len() as u64);
+    }
+    progress.finish();
+    let reports = pairings
+        .into_iter()
+        .flatten()
+        .zip(&subject.outputs)
+        .map(|(pairing, (name, _))| OutputReport {
+            package: name.clone(),
+            reference: pairing.reference,
+            paired_by: pairing.paired_by,
+            row_shape: pairing.row_shape,
+            errors: pairing.comparison.report(),
+        });
+    Ok(reports.collect())
+}
+
+fn pair_up(
+    subject: &Subject,
+    reference: &dyn Reference,
+    produced: &[Produced],
+    expected: &BTreeMap<String, Tensor>,
+    asked: &[(String, String)],
+    length: usize,
+) -> Result<Vec<Pairing>, VerifyError> {
+    let task = reference.task_outputs();
+    let rest = expected.keys().filter(|name| !task.contains(name)).cloned();
+    let task_count = task.iter().filter(|name| expected.contains_key(*name)).count();
+    let candidates: Vec<Named> = task
+        .iter()
+        .cloned()
+        .chain(rest)
+        .filter_map(|name| {
+            expected.get(&name).map(|tensor| Named {
+                row_shape: tensor.row_shape().to_vec(),
+                name,
+            })
+        })
+        .collect();
+    let arrays: Vec<Named> = subject
+        .outputs
+        .iter()
+        .zip(produced)
+        .filter_map(|((name, form), produced)| match (form, produced) {
+            (Form::Array, Produced::Array(tensor)) => Some(Named {
+                name: name.clone(),
+                row_shape: tensor.row_shape().to_vec(),
+            }),
+            _ => None,
+        })
+        .collect();
+    let mut array_pairs = pair(&arrays, &candidates, task_count, asked)?.into_iter();
+    let logits = candidates
+        .iter()
+        .find(|output| output.name == "logits" && output.row_shape.len() == 1);
+    let pairings = subject.outputs.iter().map(|(name, form)| {
+        let (counterpart, paired_by, kind) = match form {
+            Form::Array => {
+                let (index, why) = array_pairs
+                    .next()
+                    .ok_or_else(|| subject.fail(format!("output `{name}` has no counterpart")))?;
+                let found = &candidates[index];
+                (found, why, OutputKind::of(&found.name, &found.row_shape, length))
+            }
+            Form::Label(classes) | Form::Probabilities(classes) => {
+                let found = logits.ok_or_else(|| {
+                    subject.fail(format!(
+                        "output `{name}` classifies, but the reference gives no logits per row"
+                    ))
+                })?;
+                if found.row_shape != [classes.len()] {
+                    return Err(class_mismatch(subject, name, reference, classes));
+                }
+                let label = matches!(form, Form::Label(_));
+                (
+                    found,
+                    PairedBy::Classifier,
+                    if label {
+                        OutputKind::Label
+                    } else {
+                        OutputKind::Probabilities
+                    },
+                )
+            }
+        };
+        Ok(Pairing {
+            reference: counterpart.name.clone(),
+            paired_by,
+            row_shape: counterpart.row_shape.clone(),
+            comparison: OutputComparison::new(kind, &counterpart.row_shape, subject.precision.step()),
+        })
+    });
+    pairings.collect()
+}

@@ -1,0 +1,166 @@
+//! One verification from request to report.
+
+mod classes;
+mod compare;
+mod feed;
+
+use corer_proto::Package;
+use corer_runtime::Arithmetic;
+
+use crate::buckets::{Bucket, buckets};
+use crate::error::{InputError, ReferenceError, VerifyError};
+use crate::inputs::{InputSet, Inputs};
+use crate::interface::{self, Subject};
+use crate::probes;
+use crate::progress::Progress;
+use crate::reference::Reference;
+use crate::report::{BucketReport, ExecutionReport, NotJudged, PackageReport, SCHEMA, VerifyReport};
+use crate::verdict::{ThresholdOverrides, Thresholds, Verdict};
+
+use feed::Feeder;
+
+/// On what a package is judged, and how strictly.
+#[derive(Clone, PartialEq, Debug)]
+pub struct VerifyRequest {
+    /// What the package and its reference are fed.
+    pub inputs: Inputs,
+    /// The function to judge; `None` takes all that the package describes.
+    pub function: Option<String>,
+    /// Arithmetic the package is executed in.
+    pub arithmetic: Arithmetic,
+    /// Threads the package is executed with; `None` takes all cores.
+    pub threads: Option<usize>,
+    /// Pairs of (package output, reference output) whose names don't say that they belong together.
+    pub pairs: Vec<(String, String)>,
+    /// Thresholds that replace the defaults for the package's precision.
+    pub thresholds: ThresholdOverrides,
+}
+
+impl VerifyRequest {
+    /// The strictest sensible request: the package as written, all of it, with default thresholds.
+    pub fn new(inputs: Inputs) -> Self {
+        Self {
+            inputs,
+            function: None,
+            arithmetic: Arithmetic::AsWritten,
+            threads: None,
+            pairs: Vec::new(),
+            thresholds: ThresholdOverrides::default(),
+        }
+    }
+}
+
+/// Judges a package as it stands on disk, every function and every size it takes.
+///
+/// Each bucket is fed all texts, cut to its length, so that every one of them is judged on full rows and on padded
+/// ones; a bucket too short for the tokenizer's special tokens is judged on seeded token ids. A recording holds for
+/// the length it was made at: the other buckets are listed as not judged, and so are sizes a reference can't take.
+///
+/// # Errors
+/// When no verdict can be reached: package, reference or inputs can't be read, or the outputs don't pair up. A package
+/// that computes something else is no error but a [`Verdict`] that did not pass.
+pub fn verify(
+    package: &Package,
+    reference: &mut dyn Reference,
+    request: &VerifyRequest,
+    progress: &dyn Progress,
+) -> Result<VerifyReport, VerifyError> {
+    let recorded = reference.recorded().map(|rows| rows.length);
+    let recorded = recorded.and_then(|length| u64::try_from(length).ok());
+    let buckets = buckets(package, request.function.as_deref(), recorded)?;
+    let mut feeder = Feeder::new(request, reference, buckets.len() > 1)?;
+    let (mut judged, mut not_judged) = (Vec::new(), Vec::new());
+    let mut subject: Option<Subject> = None;
+    let mut engine = String::new();
+    for bucket in &buckets {
+        if let Some(reason) = feed::not_recorded(reference, bucket.length) {
+            not_judged.push(NotJudged {
+                name: bucket.name.clone(),
+                reason,
+            });
+            continue;
+        }
+        // One function is compiled once, and no two stay in memory.
+        let subject = match subject.take() {
+            Some(mut same) if same.function == bucket.function => {
+                same.resize(bucket)?;
+                subject.insert(same)
+            }
+            _ => {
+                let compiled = Subject::compile(package, bucket, request.arithmetic, request.threads)?;
+                subject.insert(compiled)
+            }
+        };
+        engine = subject.engine();
+        match reference.prepare(&subject.feed()?) {
+            Ok(()) => {}
+            Err(error @ ReferenceError::Size { .. }) => {
+                not_judged.push(NotJudged {
+                    name: bucket.name.clone(),
+                    reason: error.to_string(),
+                });
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let inputs = feeder.rows(subject, reference)?;
+        judged.push(judge(request, bucket, subject, reference, inputs, progress)?);
+    }
+    if judged.is_empty() {
+        let reasons: Vec<_> = not_judged.into_iter().map(|bucket| bucket.reason).collect();
+        let reason = match &reasons[..] {
+            [only] => only.clone(),
+            _ => format!("none of its sizes can be judged: {}", reasons.join("; ")),
+        };
+        return Err(InputError::Request(reason).into());
+    }
+    Ok(VerifyReport {
+        schema: SCHEMA,
+        corer: env!("CARGO_PKG_VERSION"),
+        verdict: Verdict::over(&judged),
+        package: PackageReport {
+            path: interface::shown(&package.path),
+            digest: package.digest()?,
+            specification_version: package.model.specification_version,
+            metadata: package.model.description.metadata.user_defined.clone(),
+        },
+        reference: reference.describe(),
+        execution: ExecutionReport {
+            engine,
+            arithmetic: request.arithmetic.name(),
+            host_cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        },
+        buckets: judged,
+        not_judged,
+    })
+}
+
+/// Judges one bucket.
+fn judge(
+    request: &VerifyRequest,
+    bucket: &Bucket,
+    subject: &Subject,
+    reference: &dyn Reference,
+    mut inputs: InputSet,
+    progress: &dyn Progress,
+) -> Result<BucketReport, VerifyError> {
+    let not_taken = feed::fit(subject, &mut inputs, reference.recorded().is_some())?;
+    let outputs = compare::compare(subject, reference, &inputs, &request.pairs, progress)?;
+    let probes = probes::probe(subject, &inputs)?;
+    let thresholds = request
+        .thresholds
+        .over(Thresholds::for_precision(subject.precision));
+    Ok(BucketReport {
+        name: bucket.name.clone(),
+        function: bucket.function.clone(),
+        batch: bucket.batch,
+        length: bucket.length,
+        default: bucket.default,
+        verdict: Verdict::reach(&outputs, &probes, &thresholds),
+        precision: subject.precision,
+        inputs: feed::describe(&inputs, not_taken),
+        outputs,
+        probes,
+        thresholds,
+    })
+}
