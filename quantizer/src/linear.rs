@@ -14,9 +14,17 @@ pub(crate) struct Step {
     pub(crate) zero: i32,
 }
 
-/// How far a fitted range is shrunk at most, and in how many steps.
-const SMALLEST: f32 = 0.55;
-const TRIES: u32 = 14;
+/// How far a fitted range is shrunk, at most to a little over half: what lies outside is cut off, the rest gets a finer
+/// step. The best scale lies between two of these, and [`Sums::better`] finds it.
+const SHRINKS: [f32; LANES] = [
+    1.0, 0.965, 0.93, 0.9, 0.875, 0.85, 0.825, 0.8, 0.775, 0.75, 0.72, 0.69, 0.66, 0.62, 0.58, 0.54,
+];
+/// Ranges tried at once, each in a lane of its own.
+const LANES: usize = 16;
+/// Times the best of them is moved to the best scale for its codes.
+const ROUNDS: usize = 2;
+/// Values whose sums single precision holds.
+const BLOCK: usize = 1024;
 
 /// The step for a cell.
 pub(crate) fn fit(sample: &Sample<'_>, linear: Linear, dtype: DataType) -> Step {
@@ -28,67 +36,148 @@ pub(crate) fn fit(sample: &Sample<'_>, linear: Linear, dtype: DataType) -> Step 
             (held.0.as_slice(), held.1.as_deref())
         }
     };
+    let mut step = Step { scale: 1.0, zero: 0 };
+    vectorised(
+        #[inline(always)]
+        || step = fit_values(values, weights, linear, dtype),
+    );
+    step
+}
+
+#[inline(always)]
+fn fit_values(values: &[f32], weights: Option<&[f32]>, linear: Linear, dtype: DataType) -> Step {
     let (low, high) = extent(values);
     let full = spanning(low, high, linear, dtype);
     if linear.range == Range::Full || low == high {
         return full;
     }
-    let mut best = (squared_error(values, weights, full, linear), full);
-    let consider = |step: Step, best: &mut (f64, Step)| {
-        let error = squared_error(values, weights, step, linear);
-        if error < best.0 {
-            *best = (error, step);
-        }
-    };
-    for attempt in 0..=TRIES {
-        let shrink = 1.0 - (1.0 - SMALLEST) * attempt as f32 / TRIES as f32;
-        consider(spanning(low * shrink, high * shrink, linear, dtype), &mut best);
-        if !linear.affine && attempt < TRIES / 2 {
-            // One more code on the negative side: let it carry the longer tail where it can.
-            let (down, up) = linear.codes();
-            let zero = linear.middle();
-            let scale = f32::max(low / (down - zero) as f32, high / (up - zero) as f32) * shrink;
-            consider(
-                Step {
-                    scale: usable(scale, dtype),
-                    zero,
-                },
-                &mut best,
-            );
+    // Shrinking a range about zero leaves zero's place among the codes where it is.
+    let exact = spanning(low, high, linear, DataType::Fp32);
+    let mut scales = SHRINKS.map(|shrink| exact.scale * shrink);
+    if !linear.affine {
+        // One more code on the negative side: let it carry the longer tail where it can.
+        let (down, up) = linear.codes();
+        let reach = f32::max(low / (down - exact.zero) as f32, high / (up - exact.zero) as f32);
+        for at in (1..LANES).step_by(4) {
+            scales[at] = reach * SHRINKS[at - 1];
         }
     }
+    let (scale, found) = best_of(values, weights, scales, exact.zero, linear);
     // With the codes fixed, the best scale has a closed form.
-    for _ in 0..2 {
-        let scale = usable(least_squares(values, weights, best.1, linear), dtype);
-        let step = Step { scale, ..best.1 };
-        if step == best.1 {
+    let mut step = Step {
+        scale: usable(found.better(scale), dtype),
+        zero: exact.zero,
+    };
+    let mut best = (squared_error(values, weights, full, linear).error, full);
+    for round in 0..ROUNDS {
+        let sums = squared_error(values, weights, step, linear);
+        if sums.error < best.0 {
+            best = (sums.error, step);
+        }
+        let scale = usable(sums.better(step.scale), dtype);
+        if scale == step.scale || round + 1 == ROUNDS {
             break;
         }
-        consider(step, &mut best);
+        step.scale = scale;
     }
     best.1
 }
 
-fn extent(values: &[f32]) -> (f32, f32) {
-    let mut bounds = (0f32, 0f32);
-    vectorised(
-        #[inline(always)]
-        || {
-            let (mut low, mut high) = ([0f32; 16], [0f32; 16]);
-            let (lanes, rest) = values.as_chunks::<16>();
-            for chunk in lanes {
-                for lane in 0..16 {
-                    low[lane] = low[lane].min(chunk[lane]);
-                    high[lane] = high[lane].max(chunk[lane]);
-                }
+/// What a step does to some values v with codes c, zero taken away.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    /// Σ(v − scale·c)².
+    error: f64,
+    /// Σ(v − scale·c)·c.
+    along: f64,
+    /// Σc².
+    codes: f64,
+}
+
+impl Sums {
+    /// The scale with the least squared error for the same codes.
+    fn better(self, scale: f32) -> f32 {
+        if self.codes > 0.0 {
+            (f64::from(scale) + self.along / self.codes) as f32
+        } else {
+            scale
+        }
+    }
+}
+
+/// The scale whose codes have the least squared error once the scale is the best for them.
+#[inline(always)]
+fn best_of(
+    values: &[f32],
+    weights: Option<&[f32]>,
+    scales: [f32; LANES],
+    zero: i32,
+    linear: Linear,
+) -> (f32, Sums) {
+    let inverse = scales.map(|scale| 1.0 / scale);
+    let (_, low, high) = bounds(Step { scale: 1.0, zero }, linear);
+    let (mut errors, mut alongs, mut squares) = ([0f64; LANES], [0f64; LANES], [0f64; LANES]);
+    for (block, part) in values.chunks(BLOCK).enumerate() {
+        let (mut error, mut along, mut codes) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+        let mut add = |value: f32, weight: f32| {
+            for lane in 0..LANES {
+                let code = ((value * inverse[lane]).max(low).min(high) + ROUND) - ROUND;
+                let off = value - code * scales[lane];
+                error[lane] += weight * (off * off);
+                along[lane] += weight * (off * code);
+                codes[lane] += weight * (code * code);
             }
-            let all = low.iter().chain(&high).chain(rest);
-            bounds = all.fold((0f32, 0f32), |(low, high), value| {
-                (low.min(*value), high.max(*value))
-            });
-        },
-    );
-    bounds
+        };
+        match weights {
+            None => part.iter().for_each(|value| add(*value, 1.0)),
+            Some(weights) => {
+                let weights = &weights[block * BLOCK..];
+                part.iter()
+                    .zip(weights)
+                    .for_each(|(value, weight)| add(*value, *weight));
+            }
+        }
+        for lane in 0..LANES {
+            errors[lane] += f64::from(error[lane]);
+            alongs[lane] += f64::from(along[lane]);
+            squares[lane] += f64::from(codes[lane]);
+        }
+    }
+    let mut least = [0f64; LANES];
+    for lane in 0..LANES {
+        // What the best scale for these codes takes off the error.
+        least[lane] = errors[lane] - alongs[lane] * alongs[lane] / squares[lane].max(f64::MIN_POSITIVE);
+    }
+    let mut best = 0;
+    for lane in 1..LANES {
+        if least[lane] < least[best] {
+            best = lane;
+        }
+    }
+    let sums = Sums {
+        error: errors[best],
+        along: alongs[best],
+        codes: squares[best],
+    };
+    (scales[best], sums)
+}
+
+/// The least and the largest value, zero included.
+#[inline(always)]
+fn extent(values: &[f32]) -> (f32, f32) {
+    let (mut low, mut high) = ([0f32; LANES], [0f32; LANES]);
+    let (whole, rest) = values.as_chunks::<LANES>();
+    for chunk in whole {
+        for lane in 0..LANES {
+            low[lane] = low[lane].min(chunk[lane]);
+            high[lane] = high[lane].max(chunk[lane]);
+        }
+    }
+    for (lane, value) in rest.iter().enumerate() {
+        low[lane] = low[lane].min(*value);
+        high[lane] = high[lane].max(*value);
+    }
+    (folded(low, f32::min), folded(high, f32::max))
 }
 
 /// The step with which the codes just span `low..=high`, which includes zero.
@@ -129,46 +218,55 @@ fn usable(scale: f32, dtype: DataType) -> f32 {
     }
 }
 
-fn squared_error(values: &[f32], weights: Option<&[f32]>, step: Step, linear: Linear) -> f64 {
+/// What `step` does to the values, each counted by its weight.
+#[inline(always)]
+fn squared_error(values: &[f32], weights: Option<&[f32]>, step: Step, linear: Linear) -> Sums {
     let (inverse, low, high) = bounds(step, linear);
-    let mut error = 0.0;
-    vectorised(
-        #[inline(always)]
-        || {
-            let mut lanes = [0f32; 16];
-            let mut sum = 0f64;
-            for (block, part) in values.chunks(1024).enumerate() {
-                let weights = weights.map(|weights| &weights[block * 1024..][..part.len()]);
-                let off = |value: f32| {
-                    let code = ((value * inverse).max(low).min(high) + ROUND) - ROUND;
-                    value - code * step.scale
-                };
-                match weights {
-                    None => {
-                        let (whole, rest) = part.as_chunks::<16>();
-                        for chunk in whole {
-                            for lane in 0..16 {
-                                let off = off(chunk[lane]);
-                                lanes[lane] += off * off;
-                            }
-                        }
-                        for (value, lane) in rest.iter().zip(&mut lanes) {
-                            *lane += off(*value) * off(*value);
-                        }
-                    }
-                    Some(weights) => {
-                        for (at, (value, weight)) in part.iter().zip(weights).enumerate() {
-                            lanes[at % 16] += off(*value) * off(*value) * weight;
-                        }
+    let mut sums = Sums::default();
+    for (block, part) in values.chunks(BLOCK).enumerate() {
+        let (mut error, mut along, mut codes) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+        let mut add = |lane: usize, value: f32, weight: f32| {
+            let code = ((value * inverse).max(low).min(high) + ROUND) - ROUND;
+            let off = value - code * step.scale;
+            error[lane] += weight * (off * off);
+            along[lane] += weight * (off * code);
+            codes[lane] += weight * (code * code);
+        };
+        match weights {
+            None => {
+                let (whole, rest) = part.as_chunks::<LANES>();
+                for chunk in whole {
+                    for (lane, value) in chunk.iter().enumerate() {
+                        add(lane, *value, 1.0);
                     }
                 }
-                sum += lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>();
-                lanes = [0.0; 16];
+                for (lane, value) in rest.iter().enumerate() {
+                    add(lane, *value, 1.0);
+                }
             }
-            error = sum;
-        },
-    );
-    error
+            Some(weights) => {
+                for (at, (value, weight)) in part.iter().zip(&weights[block * BLOCK..]).enumerate() {
+                    add(at % LANES, *value, *weight);
+                }
+            }
+        }
+        let sum = |a: f32, b: f32| a + b;
+        sums.error += f64::from(folded(error, sum));
+        sums.along += f64::from(folded(along, sum));
+        sums.codes += f64::from(folded(codes, sum));
+    }
+    sums
+}
+
+/// The lanes put together, always in the same order.
+#[inline(always)]
+fn folded(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] = join(lanes[lane], lanes[lane + half]);
+        }
+    }
+    lanes[0]
 }
 
 /// 1/scale and the range of code − zero.
@@ -180,23 +278,6 @@ pub(crate) fn bounds(step: Step, linear: Linear) -> (f32, f32, f32) {
         (down - step.zero) as f32,
         (up - step.zero) as f32,
     )
-}
-
-/// The scale with the least squared error for the codes `step` gives.
-fn least_squares(values: &[f32], weights: Option<&[f32]>, step: Step, linear: Linear) -> f32 {
-    let (inverse, low, high) = bounds(step, linear);
-    let (mut with_value, mut with_code) = (0f64, 0f64);
-    for (at, value) in values.iter().enumerate() {
-        let code = ((value * inverse).max(low).min(high) + ROUND) - ROUND;
-        let weight = weights.map_or(1.0, |weights| f64::from(weights[at]));
-        with_value += weight * f64::from(code * value);
-        with_code += weight * f64::from(code * code);
-    }
-    if with_code > 0.0 {
-        (with_value / with_code) as f32
-    } else {
-        step.scale
-    }
 }
 
 #[cfg(test)]
@@ -271,7 +352,7 @@ mod tests {
             let full = Linear { range: Range::Full, ..fitted };
             let sample = Sample::Values(&values, None);
             let error = |linear: Linear| {
-                squared_error(&values, None, fit(&sample, linear, DataType::Fp16), linear)
+                squared_error(&values, None, fit(&sample, linear, DataType::Fp16), linear).error
             };
             prop_assert!(error(fitted) <= error(full) * (1.0 + 1e-6));
         }
