@@ -72,4 +72,17 @@ for expected in fixtures/bert-tiny/*/expected.safetensors fixtures/families/*/*/
         }
     done
 done
+for program in fixtures/families/*/*/torch2.15-*; do
+    "$corer" --quiet convert "$program" -o "$work/m.mlpackage" --force --precision fp32 --sequence-length 32 >/dev/null &&
+        quiet "$python" conformance/execute.py "$work/m.mlpackage" --expected "${program%/*}/expected.safetensors" --min-psnr 125 >"$work/log" || {
+        echo "$program"
+        cat "$work/log"
+        status=1
+    }
+done
+
+if [ -d .cache/models/all-MiniLM-L6-v2 ]; then
+    echo "-- MiniLM as checkpoint, trace and export is one package"
+    conformance/one_model.sh || status=1
+fi
 exit $status

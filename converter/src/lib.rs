@@ -13,6 +13,7 @@ pub mod request;
 pub mod shapes;
 pub mod source;
 
+mod constants;
 mod describe;
 mod open;
 

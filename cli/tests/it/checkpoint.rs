@@ -112,7 +112,7 @@ pub(crate) fn read_safetensors(path: &Path) -> Vec<Tensor> {
     tensors
 }
 
-fn write_safetensors(path: &Path, tensors: &[Tensor]) {
+pub(crate) fn write_safetensors(path: &Path, tensors: &[Tensor]) {
     write_with_hole(path, tensors, 0);
 }
 

@@ -1,5 +1,7 @@
 //! Runs the `corer` binary as a user does and compares exit code, stdout and stderr with recorded ones.
 
+mod bad_input;
+mod bent;
 mod checkpoint;
 mod convert;
 mod exports;
@@ -9,9 +11,13 @@ mod help;
 mod inspect;
 mod interrupt;
 mod lengths;
+mod one_model;
 mod publish;
 mod quantize;
 mod release;
 mod traces;
 mod usage;
 mod verify;
+#[allow(dead_code)] // other tests change more of an archive
+#[path = "../../../converter/tests/source/zip_writer.rs"]
+mod zip_writer;

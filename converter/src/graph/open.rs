@@ -58,11 +58,11 @@ struct Opener<'a> {
     cuts: HashMap<ValueId, ValueId>,
 }
 
-fn refuse(scope: &str, op: impl ToString, reason: impl Into<String>) -> GraphError {
+fn refuse(scope: &str, op: impl ToString, reason: impl std::fmt::Display) -> GraphError {
     GraphError {
         scope: scope.into(),
         op: op.to_string(),
-        reason: reason.into(),
+        reason: format!("{reason}; {INSTEAD}"),
     }
 }
 
@@ -74,7 +74,7 @@ impl Opener<'_> {
                 == (b.nodes.len(), b.inputs.len(), b.outputs.len())
         };
         if !self.probes.iter().all(same) {
-            let reason = format!("the program computes something else at another size; {INSTEAD}");
+            let reason = "the program computes something else at another size";
             return Err(refuse("program", "open", reason));
         }
         for index in 0..self.graph.inputs.len() {
@@ -192,7 +192,7 @@ impl Opener<'_> {
         let shape = self.shape(id).ok_or_else(|| {
             let value = self.graph.value(id);
             let shape = &value.shape;
-            let reason = format!("its shape {shape:?} changes otherwise than by the size itself; {INSTEAD}");
+            let reason = format!("its shape {shape:?} changes otherwise than by the size itself");
             refuse(&value.name, "open", reason)
         })?;
         self.graph.values[id.0].shape = shape;
@@ -208,7 +208,7 @@ impl Opener<'_> {
         probe: usize,
     ) -> Result<(Op, Option<(usize, Dim)>), GraphError> {
         let fail = || {
-            let reason = format!("depends on a size in a way that has no form at open sizes; {INSTEAD}");
+            let reason = "depends on a size in a way that has no form at open sizes";
             refuse(&node.scope, &node.op, reason)
         };
         let from = node.inputs.first().map_or(&[][..], |x| self.graph.shape(*x));
@@ -265,7 +265,7 @@ impl Opener<'_> {
         let fail = |reason: &str| refuse(scope, format!("`{name}`"), reason);
         let open = self
             .shape(id)
-            .ok_or_else(|| fail(&format!("changes otherwise than by the size itself; {INSTEAD}")))?;
+            .ok_or_else(|| fail("changes otherwise than by the size itself"))?;
         let axes: Vec<usize> = (0..open.len())
             .filter(|axis| open[*axis].known().is_none())
             .collect();
@@ -298,7 +298,7 @@ impl Opener<'_> {
                 _ => false,
             };
             if !begins {
-                return Err(fail(&format!("is another constant at another size; {INSTEAD}")));
+                return Err(fail("is another constant at another size"));
             }
         }
         let [axis] = axes[..] else { return Ok(id) };

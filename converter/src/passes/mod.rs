@@ -9,6 +9,7 @@ mod drop_transposes;
 mod fill_to_add;
 mod fold_attention_scale;
 mod fold_constant_adds;
+mod fold_constant_layers;
 mod fold_constant_lookups;
 mod indicator;
 mod keep_rows;
@@ -19,11 +20,17 @@ mod lift_layer_norm;
 mod lift_padding_mask;
 mod lift_pooling;
 mod lift_position_ids;
+mod mask_tokens;
 mod merge_duplicates;
+mod narrow_pair_masks;
+mod padding;
 mod projection;
 mod share_terms;
 mod sink_expands;
 mod split_projections;
+mod table_limits;
+#[cfg(test)]
+mod tests;
 
 use crate::error::ConvertError;
 use crate::graph::{Graph, GraphError};
@@ -63,31 +70,52 @@ pub fn left_plain(graph: &Graph) -> Vec<LeftPlain> {
 /// Finds what the source means, whatever the layout.
 ///
 /// # Errors
-/// A weight that can't be read, or a graph that does not hold together after a pass.
+/// A weight that can't be read, a table that is too short for the length, or a graph that does not hold together after a
+/// pass.
 pub fn lift(graph: &mut Graph) -> Result<Vec<PassReport>, ConvertError> {
-    // Constants first: the later passes look through sums and lookups.
-    run_all(
-        graph,
-        &[
-            ("fold-constant-lookups", fold_constant_lookups::run),
-            ("fold-constant-adds", fold_constant_adds::run),
-            ("keep-rows", keep_rows::run),
-            ("drop-transposes", drop_transposes::run),
-            ("sink-expands", sink_expands::run),
-            ("lift-padding-mask", lift_padding_mask::run),
-            ("lift-pooling", lift_pooling::run),
-            ("fill-to-add", fill_to_add::run),
-            ("merge-duplicates", merge_duplicates::run),
-            ("drop-safe-softmax", drop_safe_softmax::run),
-            ("lift-position-ids", lift_position_ids::run),
-            ("lift-layer-norm", lift_layer_norm::run),
-            ("lift-gelu", lift_gelu::run),
-            ("split-projections", split_projections::run),
-            ("lift-attention", lift_attention::run),
-            ("share-terms", share_terms::run),
-        ],
-    )
+    table_limits::check(graph)?;
+    let spelled = graph.clone();
+    let mut reports = run_all(graph, LIFTS)?;
+    let narrowed = |report: &PassReport| report.name == NARROW_PAIR_MASKS && report.rewrites > 0;
+    if reports.iter().any(narrowed) && narrow_pair_masks::padding_is_read(graph) {
+        // Then it has to be computed as the model does.
+        *graph = spelled;
+        let others: Vec<_> = LIFTS
+            .iter()
+            .copied()
+            .filter(|(name, _)| *name != NARROW_PAIR_MASKS)
+            .collect();
+        reports = run_all(graph, &others)?;
+    }
+    table_limits::check(graph)?;
+    Ok(reports)
 }
+
+const NARROW_PAIR_MASKS: &str = "narrow-pair-masks";
+
+/// Constants first: the later passes look through sums and lookups.
+const LIFTS: &[(&str, Rewrite)] = &[
+    ("fold-constant-lookups", fold_constant_lookups::run),
+    ("fold-constant-adds", fold_constant_adds::run),
+    ("fold-constant-layers", fold_constant_layers::run),
+    ("keep-rows", keep_rows::run),
+    ("drop-transposes", drop_transposes::run),
+    ("sink-expands", sink_expands::run),
+    (NARROW_PAIR_MASKS, narrow_pair_masks::run),
+    ("lift-padding-mask", lift_padding_mask::run),
+    ("lift-pooling", lift_pooling::run),
+    ("fill-to-add", fill_to_add::run),
+    ("lift-token-mask", mask_tokens::lift),
+    ("merge-duplicates", merge_duplicates::run),
+    ("drop-safe-softmax", drop_safe_softmax::run),
+    ("lift-position-ids", lift_position_ids::run),
+    ("lift-layer-norm", lift_layer_norm::run),
+    ("lift-gelu", lift_gelu::run),
+    ("split-projections", split_projections::run),
+    ("lift-attention", lift_attention::run),
+    ("drop-token-mask", mask_tokens::drop_unread),
+    ("share-terms", share_terms::run),
+];
 
 /// Suits what was lifted to a layout.
 ///

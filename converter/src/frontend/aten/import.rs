@@ -12,6 +12,7 @@ use super::array::{Array, Number};
 use super::call::Call;
 use super::context::{Context, kind, name};
 use super::dtype::ScalarType;
+use super::names::Names;
 use super::ops::{self, Row};
 use super::program::{Arg, Node, Program, ValueId};
 use super::value::{Tensor, Value};
@@ -64,6 +65,9 @@ pub(crate) fn import(
         last_use: last_use(program, &live),
         roots,
         example: false,
+        names: Names::default(),
+        tokens: inputs.tokens,
+        short: None,
     };
     importer.inputs(inputs)?;
     importer.example = importer.is_example();
@@ -205,6 +209,12 @@ struct Importer<'a> {
     last_use: HashMap<ValueId, usize>,
     /// Whether the inputs have the sizes the program was exported with.
     example: bool,
+    /// What the package's inputs and outputs are called.
+    names: Names,
+    /// Tokens asked for.
+    tokens: u64,
+    /// The first parameter that holds fewer positions than there are tokens, and how many.
+    short: Option<(String, u64)>,
     /// What values share their elements with, so that in-place calls don't change one behind another's back.
     roots: HashMap<ValueId, ValueId>,
 }
@@ -258,7 +268,8 @@ impl Importer<'_> {
                 continue;
             }
             let dims = shape.iter().copied().map(Dim::Known).collect();
-            let id = self.context.graph.input(&input.name, kind(dtype), dims);
+            let name = self.names.own(&input.name);
+            let id = self.context.graph.input(&name, kind(dtype), dims);
             let tensor = Tensor::Node { id, dtype, shape };
             self.values.insert(input.value, Value::Tensor(tensor));
         }
@@ -315,11 +326,26 @@ impl Importer<'_> {
     }
 
     fn node(&mut self, index: usize, node: &Node) -> Result<(), ConvertError> {
-        let fail = |importer: &Self, reason: String| ConvertError::Program {
-            file: importer.file.into(),
-            place: place(node),
-            op: node.target.clone(),
-            reason,
+        let fail = |importer: &Self, reason: String| {
+            if let Some((table, positions)) = &importer.short {
+                return ConvertError::Request {
+                    flag: "--sequence-length",
+                    reason: format!(
+                        "{} tokens are more than the {positions} positions of `{table}`, the longest this model takes \
+                         ({}: {} at {}: {reason})",
+                        importer.tokens,
+                        importer.file,
+                        node.target,
+                        place(node)
+                    ),
+                };
+            }
+            ConvertError::Program {
+                file: importer.file.into(),
+                place: place(node),
+                op: node.target.clone(),
+                reason,
+            }
         };
         if !self.happens(index).map_err(|reason| fail(self, reason))? {
             return Ok(());
@@ -341,6 +367,9 @@ impl Importer<'_> {
         }
         self.check_recorded(node, &value)
             .map_err(|reason| fail(self, reason))?;
+        if self.short.is_none() {
+            self.short = self.cut_short(node, &value);
+        }
         match (&node.outputs[..], value) {
             ([only], value) => {
                 self.values.insert(*only, value);
@@ -359,6 +388,22 @@ impl Importer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A parameter cut to the tokens asked for that ends before them, as tables of positions do; what it is added to
+    /// will not fit.
+    fn cut_short(&self, node: &Node, result: &Value) -> Option<(String, u64)> {
+        let (Arg::Value(x), Value::Tensor(result)) = (node.args.first()?, result) else {
+            return None;
+        };
+        let number = |position: usize| self.value(node.args.get(position)?).ok()?.number();
+        let end = number(3)?.int();
+        let dim = usize::try_from(number(1)?.int()).ok()?;
+        let size = *result.shape().get(dim)?;
+        let cut = node.target == "aten::slice" && u64::try_from(end) == Ok(self.tokens) && size < self.tokens;
+        let root = self.roots.get(x).unwrap_or(x);
+        let table = self.program.parameters.get(root).filter(|_| cut)?;
+        Some((table.name.clone(), size))
     }
 
     /// Holds results against what the file says of them.
@@ -511,10 +556,10 @@ impl Importer<'_> {
         let several = found.len() > 1;
         for (index, (own, tensor)) in found.into_iter().enumerate() {
             let name = match (names.get(index), own) {
-                (Some(name), _) => name.clone(),
-                (None, Some(own)) => own,
-                (None, None) if several => format!("output_{index}"),
-                (None, None) => "output".into(),
+                (Some(name), _) => self.names.given("--output-name", name)?,
+                (None, Some(own)) => self.names.own(&own),
+                (None, None) if several => self.names.own(&format!("output_{index}")),
+                (None, None) => self.names.own("output"),
             };
             let fail = |importer: &Self, reason: String| ConvertError::Program {
                 file: importer.file.into(),

@@ -9,6 +9,7 @@ mod call;
 mod context;
 mod dtype;
 mod import;
+mod names;
 mod ops;
 mod program;
 mod promote;

@@ -1,6 +1,7 @@
 //! The middle of an attention: scores, what is added to them, the softmax, the product with the value.
 
-use crate::graph::{Graph, Op, ValueId};
+use super::relative::Relative;
+use crate::graph::{Graph, Node, Op, ValueId};
 
 /// Deepest chain of terms looked through.
 const DEEPEST: usize = 16;
@@ -13,8 +14,26 @@ pub(super) struct Core {
     pub(super) value: ValueId,
     /// Factor on the scores; the operation's own when `None`.
     pub(super) scale: Option<f64>,
-    pub(super) terms: Vec<ValueId>,
+    pub(super) terms: Vec<Term>,
     pub(super) scope: String,
+}
+
+/// What is added to scores.
+pub(super) enum Term {
+    /// A value that broadcasts to (B, heads, queries, keys).
+    Value(ValueId),
+    /// Scores by relative position.
+    Relative(Relative),
+}
+
+impl Term {
+    fn of(graph: &Graph, value: ValueId) -> Option<Self> {
+        if let Some(relative) = Relative::of(graph, value) {
+            return Some(Self::Relative(relative));
+        }
+        // What is added to a product in one dimension does not broadcast to (B, heads, queries, keys).
+        (graph.shape(value).len() == 4).then_some(Self::Value(value))
+    }
 }
 
 /// A product of query and key, scaled, with terms added.
@@ -35,6 +54,7 @@ impl Core {
                 if let Some(mask) = node.inputs.get(3) {
                     collect(graph, *mask, &mut terms);
                 }
+                let terms = terms.into_iter().map(Term::Value).collect();
                 Some(Self {
                     query: node.inputs[0],
                     key: node.inputs[1],
@@ -56,6 +76,8 @@ impl Core {
                 for term in scores.terms {
                     collect(graph, term, &mut terms);
                 }
+                let terms = terms.into_iter().map(|term| Term::of(graph, term));
+                let terms = terms.collect::<Option<Vec<_>>>()?;
                 Some(Self {
                     query: scores.query,
                     key: scores.key,
@@ -97,11 +119,8 @@ fn scores(graph: &Graph, value: ValueId, depth: usize) -> Option<Scores> {
                 Some(inner) => (inner, b),
                 None => (scores(graph, b, depth + 1)?, a),
             };
-            // What is added to a product in one dimension does not broadcast to (B, heads, queries, keys).
-            (graph.shape(node.output).len() == 4).then(|| {
-                inner.terms.push(term);
-                inner
-            })
+            inner.terms.push(term);
+            Some(inner)
         }
         _ => None,
     }
@@ -110,7 +129,8 @@ fn scores(graph: &Graph, value: ValueId, depth: usize) -> Option<Scores> {
 /// The terms a sum is made of.
 fn collect(graph: &Graph, term: ValueId, terms: &mut Vec<ValueId>) {
     let sum = graph.producer(term).filter(|node| node.op == Op::Add);
-    let apart = sum.filter(|node| node.inputs.iter().all(|id| graph.shape(*id).len() == 4));
+    let rank = graph.shape(term).len();
+    let apart = sum.filter(|node| node.inputs.iter().all(|id| graph.shape(*id).len() == rank));
     match apart {
         Some(node) if terms.len() < DEEPEST => {
             for id in node.inputs.clone() {
@@ -135,5 +155,15 @@ pub(super) fn under_views(graph: &Graph, mut value: ValueId) -> ValueId {
             ([.., a, b], [.., c, d]) if (a, b) == (c, d) => value = under,
             _ => return value,
         }
+    }
+}
+
+/// Whether a transpose swaps the last two dimensions.
+pub(super) fn swaps_last(graph: &Graph, node: &Node, a: i64, b: i64) -> bool {
+    let rank = graph.shape(node.output).len();
+    let at = |dim: i64| corer_mil::ops::normalize_axis(dim, rank).ok();
+    match (at(a), at(b)) {
+        (Some(a), Some(b)) => a.min(b) + 2 == rank && a.max(b) + 1 == rank,
+        _ => false,
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! As `scaled_dot_product_attention` of heads cut by view and transpose; or written out: a product of query and
 //! transposed key, scaled before or after, terms added, a softmax, a product with the value; batched over (B, heads) or
-//! with both in one dimension. Query and key may be turned by rotary positions between the cut and the product.
+//! with both in one dimension. Query and key may be turned by rotary positions between the cut and the product, and terms
+//! may be scores by relative position.
 
 mod core;
+mod relative;
 mod sides;
 
 use std::collections::HashMap;
@@ -14,7 +16,7 @@ use corer_mil::Dim;
 use super::PassError;
 use crate::graph::{AttentionLayout, Graph, Op, ValueId};
 use crate::source::LazyTensor;
-use core::Core;
+use core::{Core, Term};
 use sides::{Rotation, Side};
 
 /// Replaces the view that joins the heads, the last step of the pattern.
@@ -48,7 +50,7 @@ struct Found {
     sides: [Side; 3],
     heads: u64,
     scale: f64,
-    terms: Vec<ValueId>,
+    terms: Vec<Term>,
     /// The module that computes it.
     scope: String,
 }
@@ -82,8 +84,12 @@ fn attention(graph: &Graph, index: usize) -> Option<Found> {
     let same = [&query, &key, &value]
         .iter()
         .all(|side| side.heads == *heads && graph.shape(side.source).last() == Some(&Dim::Known(*channels)));
+    let relative = terms.iter().all(|term| match term {
+        Term::Value(_) => true,
+        Term::Relative(relative) => relative.heads == *heads,
+    });
     // The value is not scaled anywhere; a model that does so is another.
-    if !same || value.factor != 1.0 || value.rotation.is_some() {
+    if !same || !relative || value.factor != 1.0 || value.rotation.is_some() {
         return None;
     }
     #[allow(clippy::cast_precision_loss)] // head widths are small
@@ -130,7 +136,21 @@ fn inputs(
             }
         });
     }
-    inputs.extend(&found.terms);
+    for term in &found.terms {
+        inputs.push(match term {
+            Term::Value(value) => *value,
+            Term::Relative(relative) => {
+                let name = format!("{}.table", found.scope);
+                let table = graph.weight(&name, relative.table()?);
+                let op = Op::RelativeScores {
+                    heads: relative.heads,
+                    layout: AttentionLayout::HeadMajor,
+                    of: relative.of,
+                };
+                graph.insert(index, op, vec![relative.content, table])?
+            }
+        });
+    }
     Ok(Some(inputs))
 }
 

@@ -2,7 +2,7 @@
 
 use corer_mil::Dim;
 
-use super::core::under_views;
+use super::core::{swaps_last, under_views};
 use crate::graph::{Graph, Node, Op, ValueId};
 
 /// Query, key or value.
@@ -80,16 +80,6 @@ pub(super) fn swapped(graph: &Graph, value: ValueId) -> Option<ValueId> {
     matches!(node.op, Op::Transpose(1, 2) | Op::Transpose(2, 1))
         .then(|| node.inputs[0])
         .filter(|_| graph.shape(value).len() == 4)
-}
-
-/// Whether a transpose swaps the last two dimensions.
-fn swaps_last(graph: &Graph, node: &Node, a: i64, b: i64) -> bool {
-    let rank = graph.shape(node.output).len();
-    let at = |dim: i64| corer_mil::ops::normalize_axis(dim, rank).ok();
-    match (at(a), at(b)) {
-        (Some(a), Some(b)) => a.min(b) + 2 == rank && a.max(b) + 1 == rank,
-        _ => false,
-    }
 }
 
 /// `x · cos + rotate_half(x) · sin`: x and the tables.

@@ -116,7 +116,8 @@ fn size(_: &mut Context, call: &Call) -> Outcome {
 fn number(call: &Call, name: &str) -> Result<Number, String> {
     call.get(name).number().ok_or_else(|| {
         format!(
-            "of {} that depends on what the model computes",
+            "of {} that depends on what the model computes: code that chooses by it was scripted, not traced, which no \
+             package can follow. Trace the whole model with torch.jit.trace",
             call.get(name).kind()
         )
     })

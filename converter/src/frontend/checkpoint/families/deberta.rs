@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::bert::Sizes;
 use super::{Model, Traits, WORDS};
+use crate::constants;
 use crate::error::ConvertError;
 use crate::frontend::checkpoint::build::Build;
 use crate::frontend::checkpoint::config::{Activation, Config};
@@ -179,7 +180,7 @@ impl Relative {
         let mut table = table.read_f32()?;
         if let Some([weight, bias]) = norm {
             let (weight, bias) = (weight.read_f32()?, bias.read_f32()?);
-            tables::layer_norm(&mut table, &weight, &bias, sizes.layer.epsilon);
+            constants::layer_norm(&mut table, &weight, &bias, sizes.layer.epsilon);
         }
         let width = usize::try_from(width).unwrap_or(usize::MAX);
         let mut met = Vec::new();
@@ -215,7 +216,7 @@ impl Relative {
         let name = format!("{scope}.{name}");
         let shape = [2 * site.tokens, width];
         let table = if build.parameters.fit() {
-            let projected = tables::dense(site.embeddings, &weight, &bias)?;
+            let projected = constants::dense(site.embeddings, &weight, &bias)?;
             let columns = usize::try_from(width).unwrap_or(usize::MAX);
             let mut rows = projected.chunks_exact(columns);
             let values = match of {
