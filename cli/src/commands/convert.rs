@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anstyle::AnsiColor;
 use corer_converter::shapes::Sizes;
@@ -15,6 +15,7 @@ use corer_proto::{WriteOptions, Written};
 use corer_verifier::VerifyReport;
 use serde::Serialize;
 
+use super::reference::{Against, ENGINES, Engine};
 use super::{calibration, package_output, quantize, verify};
 use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
@@ -111,6 +112,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     verify: bool,
 
+    /// What computes the reference for --verify
+    #[arg(long, default_value = "auto", value_parser = one_of(ENGINES), requires = "verify")]
+    reference_engine: Engine,
+
     /// Say what each pass found, and what was left as the source spells it
     #[arg(long)]
     explain_passes: bool,
@@ -169,6 +174,12 @@ const TASKS: &[(Task, &str, &str)] = &[
         "The outputs a trace or export has of its own",
     ),
 ];
+
+/// Those a checkpoint can have: all but custom, the last.
+pub(super) const CHECKPOINT_TASKS: &[(Task, &str, &str)] = match TASKS.split_last() {
+    Some((_, of_checkpoints)) => of_checkpoints,
+    None => TASKS,
+};
 
 const BUCKETS: &[(Buckets, &str, &str)] = &[
     (
@@ -239,6 +250,7 @@ Examples:
   corer convert all-MiniLM-L6-v2 -o MiniLM.mlpackage --sequence-length 32,64,128,256 --target ios18
   corer convert sst2 -o Sst2.mlpackage --classifier --target ios17
   corer convert traced.pt -o Traced.mlpackage --input extra=float32:B,4 --explain-passes
+  corer convert traced.pt -o Traced.mlpackage --verify --reference-engine libtorch
   corer convert all-MiniLM-L6-v2 -o MiniLM-int8.mlpackage --weights int8
   corer convert bert-base-uncased -o Bert.mlpackage --layout standard --precision fp32 --json";
 
@@ -248,12 +260,7 @@ Examples:
 /// When the output is in the way, the source can't be converted, or the package can't be written.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     package_output::check(&arguments.output, arguments.force)?;
-    if arguments.verify && arguments.source.is_file() {
-        let message = "--verify needs a checkpoint to verify against; a trace or export is none";
-        let hint = "convert without it, then `corer verify OUT.mlpackage --reference CHECKPOINT`, or --golden with \
-                    recorded outputs";
-        return Err(Failure::new(Exit::Usage, message).hint(hint));
-    }
+    let against = arguments.against()?;
     let mut conversion = corer_converter::convert(&arguments.request())
         .map_err(|error| conversion_failure(error, arguments.task))?;
     let messages = Messages::new(quiet);
@@ -285,14 +292,20 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         None => None,
     };
     let (written, source_digest) = write(arguments, &conversion, quiet)?;
-    let verification = match arguments.verify {
-        true => {
-            let verification =
-                verify::after_conversion(&arguments.output, &arguments.source, conversion.task);
+    let verification = match (arguments.verify, against) {
+        (false, _) => None,
+        (true, against) => {
+            let (package, source) = (&arguments.output, &arguments.source);
+            let verification = match against {
+                Some(against) => {
+                    let beside = source.parent().unwrap_or(Path::new(""));
+                    verify::with_usual_inputs(package, against, beside)
+                }
+                None => verify::after_conversion(package, source, conversion.task),
+            };
             let hint = "the package was written; only its verification did not come to a verdict";
             Some(verify::verify(&verification, quiet).map_err(|failure| failure.hint(hint))?)
         }
-        false => None,
     };
     let failure = verification
         .as_ref()
@@ -343,6 +356,21 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
 }
 
 impl Arguments {
+    /// What --verify holds the package against, when that is the module itself; `None` when it is the source as it is read.
+    /// Refused before any work.
+    fn against(&self) -> Result<Option<Against>, Failure> {
+        match self.reference_engine {
+            Engine::Auto if self.verify && self.source.is_file() => {
+                let message = "--verify needs a checkpoint to verify against; a trace or export is none";
+                let hint = "add --reference-engine libtorch to run the trace itself; or convert without --verify, then \
+                            `corer verify OUT.mlpackage --reference CHECKPOINT`, or --golden with recorded outputs";
+                Err(Failure::new(Exit::Usage, message).hint(hint))
+            }
+            Engine::Auto => Ok(None),
+            engine => engine.against(&self.source, None).map(Some),
+        }
+    }
+
     fn request(&self) -> Request {
         Request {
             source: self.source.clone(),

@@ -11,6 +11,7 @@ pub(crate) mod pull;
 pub(crate) mod quantize;
 mod reference;
 pub(crate) mod release;
+pub(crate) mod trace;
 pub(crate) mod verify;
 
 use crate::arguments::{Cli, Command};
@@ -25,6 +26,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Convert(arguments) => convert::run(&arguments, cli.quiet),
         Command::Quantize(arguments) => quantize::run(&arguments, cli.quiet),
+        Command::Trace(arguments) => trace::run(&arguments, cli.quiet),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments, cli.quiet),
         Command::Release(arguments) => release::run(&arguments, cli.quiet),

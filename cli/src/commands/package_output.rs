@@ -39,7 +39,8 @@ pub(super) fn directory(output: &Path) -> &Path {
     }
 }
 
-fn exists(output: &Path) -> Failure {
+/// Something stands where the output goes.
+pub(super) fn exists(output: &Path) -> Failure {
     Failure::new(Exit::Usage, format!("{}: already exists", output.display()))
         .hint("replace it with --force, or choose another --output")
 }

@@ -10,7 +10,7 @@ use corer_verifier::{
 };
 use serde::Serialize;
 
-use super::reference::Against;
+use super::reference::{Against, ENGINES, Engine};
 use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
 use crate::failure::Failure;
@@ -36,6 +36,10 @@ pub(crate) struct Arguments {
     /// The head to compute [default: what the checkpoint says]
     #[arg(long, value_parser = one_of(TASKS), conflicts_with = "golden", help_heading = REFERENCE)]
     task: Option<Task>,
+
+    /// What computes the reference
+    #[arg(long, default_value = "auto", value_parser = one_of(ENGINES), conflicts_with = "golden", help_heading = REFERENCE)]
+    reference_engine: Engine,
 
     /// Pair an output of the package with one of the reference when their names don't say it; repeatable
     #[arg(long = "output", value_name = "PACKAGE=REFERENCE", value_parser = pair, help_heading = REFERENCE)]
@@ -84,7 +88,8 @@ pub(crate) struct Arguments {
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct ReferenceArguments {
-    /// The checkpoint directory, computed in f32 by an implementation of its own
+    /// The checkpoint directory, computed in f32 by an implementation of its own; or a traced model for --reference-engine
+    /// libtorch
     #[arg(long, value_name = "SOURCE", help_heading = REFERENCE)]
     reference: Option<PathBuf>,
 
@@ -177,14 +182,15 @@ Examples:
   corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2
   corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2 --texts sentences.txt --min-psnr 75
   corer verify Bert.mlpackage --reference bert-base-uncased --random-tokens 32 --seed 7
-  corer verify Bert.mlpackage --golden expected.safetensors --report report --json";
+  corer verify Bert.mlpackage --golden expected.safetensors --report report --json
+  corer verify Traced.mlpackage --reference traced.pt --reference-engine libtorch --random-tokens 32";
 
 /// Verifies and prints the report.
 ///
 /// # Errors
 /// When no verdict can be reached, or the package is below a threshold.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
-    let report = verify(&arguments.verification(), quiet)?;
+    let report = verify(&arguments.verification()?, quiet)?;
     let exit = if report.verdict.passed {
         Exit::Done
     } else {
@@ -268,14 +274,13 @@ struct Document<'a> {
 }
 
 impl Arguments {
-    fn verification(&self) -> Verification {
+    fn verification(&self) -> Result<Verification, Failure> {
         let against = match (&self.reference.reference, &self.reference.golden) {
             (None, Some(file)) => Against::Recording { file: file.clone() },
             // clap sees to it that one of them is there.
-            (source, _) => Against::Source {
-                source: source.clone().unwrap_or_default(),
-                task: self.task,
-            },
+            (source, _) => self
+                .reference_engine
+                .against(&source.clone().unwrap_or_default(), self.task)?,
         };
         let inputs = match (&against, self.random_tokens) {
             (Against::Recording { .. }, _) => Inputs::Recorded,
@@ -288,7 +293,7 @@ impl Arguments {
                 tokenizer: self.tokenizer.clone(),
             },
         };
-        Verification {
+        Ok(Verification {
             package: self.package.clone(),
             against,
             request: VerifyRequest {
@@ -299,7 +304,7 @@ impl Arguments {
                 thresholds: self.thresholds.overrides(),
                 ..VerifyRequest::new(inputs)
             },
-        }
+        })
     }
 }
 
@@ -322,7 +327,16 @@ pub(super) fn after_conversion(package: &Path, source: &Path, task: corer_conver
     let task = Task::ALL
         .into_iter()
         .find(|candidate| candidate.name() == task.name());
-    let inputs = match source.join("tokenizer.json").is_file() {
+    let against = Against::Source {
+        source: source.to_owned(),
+        task,
+    };
+    with_usual_inputs(package, against, source)
+}
+
+/// A verification on texts where a tokenizer lies in `beside`, else on seeded token ids.
+pub(super) fn with_usual_inputs(package: &Path, against: Against, beside: &Path) -> Verification {
+    let inputs = match beside.join("tokenizer.json").is_file() {
         true => Inputs::Texts {
             file: None,
             tokenizer: None,
@@ -331,10 +345,7 @@ pub(super) fn after_conversion(package: &Path, source: &Path, task: corer_conver
     };
     Verification {
         package: package.to_owned(),
-        against: Against::Source {
-            source: source.to_owned(),
-            task,
-        },
+        against,
         request: VerifyRequest::new(inputs),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Scratch, copy_directory, fixtures};
 
 /// Checkpoints in `fixtures/families`, `<family>/<what>`, sorted.
-fn checkpoints() -> Vec<PathBuf> {
+pub(crate) fn checkpoints() -> Vec<PathBuf> {
     let inside = |folder: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).expect("a committed directory");
         entries.map(|entry| entry.expect("an entry").path()).collect()
@@ -28,7 +28,7 @@ fn family(name: &str) -> PathBuf {
 }
 
 /// The lengths recordings were made with.
-fn length(checkpoint: &Path) -> &'static str {
+pub(crate) fn length(checkpoint: &Path) -> &'static str {
     let name = checkpoint.file_name().and_then(|name| name.to_str());
     match name {
         Some("fill-mask" | "with-biases") => "16",

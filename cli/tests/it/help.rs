@@ -43,6 +43,11 @@ fn help_release() {
 }
 
 #[test]
+fn help_trace() {
+    assert_run!(Scratch::new(), ["trace", "--help"]);
+}
+
+#[test]
 fn help_init() {
     assert_run!(Scratch::new(), ["init", "--help"]);
 }
@@ -63,6 +68,7 @@ fn completions_know_every_command() {
             "quantize",
             "inspect",
             "verify",
+            "trace",
             "publish",
             "pull",
             "release",

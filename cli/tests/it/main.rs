@@ -11,6 +11,7 @@ mod help;
 mod inspect;
 mod interrupt;
 mod lengths;
+mod libtorch;
 mod one_model;
 mod publish;
 mod quantize;

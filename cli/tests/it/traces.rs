@@ -35,7 +35,7 @@ fn every_family_gives_what_pytorch_recorded_in_half_precision() {
 }
 
 /// The `--json` document of a conversion.
-fn converted(scratch: &Scratch, source: &Path, arguments: &[&str]) -> serde_json::Value {
+pub(crate) fn converted(scratch: &Scratch, source: &Path, arguments: &[&str]) -> serde_json::Value {
     let source = source.display().to_string();
     let convert = ["convert", &source, "-o", "Out.mlpackage", "--force", "--json"];
     let output = scratch.output(&[&convert, arguments].concat());
@@ -48,7 +48,7 @@ fn converted(scratch: &Scratch, source: &Path, arguments: &[&str]) -> serde_json
 }
 
 /// How often a package has each operation, constants aside.
-fn histogram(scratch: &Scratch) -> BTreeMap<String, usize> {
+pub(crate) fn histogram(scratch: &Scratch) -> BTreeMap<String, usize> {
     let package = corer_proto::Package::open(&scratch.path().join("Out.mlpackage")).expect("a package");
     let mut counts = BTreeMap::new();
     for function in package.model.program.functions.values() {
