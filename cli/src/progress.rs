@@ -1,9 +1,18 @@
 //! Progress on stderr: bars when someone is watching, nothing otherwise.
 
 use std::io::{IsTerminal, stderr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Whether an interrupt has come; those who can stop half-way look at it.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Notes an interrupt; true when one had come before.
+pub(crate) fn interrupt() -> bool {
+    INTERRUPTED.swap(true, Ordering::Relaxed)
+}
 
 /// Draws one bar at a time, for whichever step runs.
 pub(crate) struct Bars {
@@ -98,6 +107,10 @@ impl corer_verifier::Progress for Bars {
 
     fn finish(&self) {
         self.end();
+    }
+
+    fn interrupted(&self) -> bool {
+        INTERRUPTED.load(Ordering::Relaxed)
     }
 }
 

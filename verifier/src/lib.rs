@@ -22,7 +22,7 @@ mod verify;
 
 pub use corer_runtime::Arithmetic;
 pub use error::{InputError, ReferenceError, VerifyError};
-pub use inputs::Inputs;
+pub use inputs::{Inputs, Labels};
 pub use progress::{NoProgress, Progress};
 pub use reference::Reference;
 pub use reference::candle::{CandleReference, Task};

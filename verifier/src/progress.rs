@@ -14,6 +14,11 @@ pub trait Progress: Sync {
 
     /// The step is done.
     fn finish(&self) {}
+
+    /// Whether someone wants it to stop. What was found until then is reported, as a part.
+    fn interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// Reports to nobody.

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::metrics::{Agreement, Divergence, OutputKind, TopFive};
+use crate::metrics::{Agreement, Divergence, LabelledReport, OutputKind, SpanMatch, TopFive};
 use crate::verdict::{Thresholds, Verdict};
 
 /// Version of the report's JSON form.
@@ -27,6 +27,8 @@ pub struct VerifyReport {
     pub buckets: Vec<BucketReport>,
     /// Functions and sizes the reference has no answer for.
     pub not_judged: Vec<NotJudged>,
+    /// Whether it was stopped before all rows were compared. Such a verdict is never a pass.
+    pub interrupted: bool,
 }
 
 /// The judged package.
@@ -63,6 +65,8 @@ pub struct BucketReport {
     pub inputs: InputReport,
     /// One entry per output of the function.
     pub outputs: Vec<OutputReport>,
+    /// Answers chosen by two outputs together, for a model that has `start_logits` and `end_logits`.
+    pub spans: Option<SpanMatch>,
     /// What must hold whatever the reference says.
     pub probes: ProbeReport,
     /// The limits applied.
@@ -174,6 +178,8 @@ pub struct OutputReport {
     /// What was found.
     #[serde(flatten)]
     pub errors: ErrorReport,
+    /// Both sides' scores on labelled rows, where there are labels and they are of this output's kind.
+    pub labelled: Option<LabelledReport>,
 }
 
 /// Why two outputs are taken for the same.

@@ -128,6 +128,14 @@ fn inputs(f: &mut fmt::Formatter<'_>, inputs: &InputReport) -> fmt::Result {
 fn details(f: &mut fmt::Formatter<'_>, bucket: &BucketReport) -> fmt::Result {
     for output in &bucket.outputs {
         worst(f, output)?;
+        meaning(f, output)?;
+    }
+    if let Some(spans) = &bucket.spans {
+        writeln!(
+            f,
+            "answers: {}/{} the same span, mean F1 {:.4}",
+            spans.exact, spans.rows, spans.mean_f1
+        )?;
     }
     let probes = &bucket.probes;
     if let Some(count) = probes.nonfinite_without_tokens {
@@ -212,6 +220,48 @@ fn decibels(value: f64) -> String {
     } else {
         "-inf dB".into()
     }
+}
+
+/// What users of the output would notice.
+fn meaning(f: &mut fmt::Formatter<'_>, output: &OutputReport) -> fmt::Result {
+    let (name, errors) = (&output.package, &output.errors);
+    if let Some(divergence) = errors.divergence.filter(|divergence| divergence.max > 0.0) {
+        writeln!(
+            f,
+            "{name}: KL divergence {:.2e} on average, {:.2e} at most",
+            divergence.mean, divergence.max
+        )?;
+    }
+    if let Some(top5) = errors.top5.filter(|top5| top5.agree < top5.total) {
+        writeln!(
+            f,
+            "{name}: best of the reference among the best five {}/{}",
+            top5.agree, top5.total
+        )?;
+    }
+    let correlation = errors
+        .sentence
+        .as_ref()
+        .and_then(|sentence| sentence.rank_correlation);
+    if let Some(correlation) = correlation {
+        writeln!(
+            f,
+            "{name}: similarities of all pairs in the same order, rank correlation {correlation:.6}"
+        )?;
+    }
+    for score in output.labelled.iter().flat_map(|labelled| &labelled.scores) {
+        writeln!(
+            f,
+            "{name}: {} {:.4} where the reference has {:.4}: {:+.4}, 95 % within [{:+.4}, {:+.4}]",
+            score.score,
+            score.package,
+            score.reference,
+            score.difference,
+            score.interval[0],
+            score.interval[1]
+        )?;
+    }
+    Ok(())
 }
 
 fn worst(f: &mut fmt::Formatter<'_>, output: &OutputReport) -> fmt::Result {

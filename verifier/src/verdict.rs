@@ -144,6 +144,22 @@ impl Verdict {
         }
     }
 
+    /// This verdict, unless the comparison was stopped before its end: then it is no pass.
+    #[must_use]
+    pub fn unless(mut self, interrupted: bool) -> Self {
+        if interrupted {
+            self.passed = false;
+            self.reasons.push(Reason {
+                bucket: None,
+                output: None,
+                measure: "comparison",
+                found: "interrupted".into(),
+                limit: "all of it".into(),
+            });
+        }
+        self
+    }
+
     /// Holds every output and probe against the thresholds.
     pub fn reach(outputs: &[OutputReport], probes: &ProbeReport, thresholds: &Thresholds) -> Self {
         let mut reasons = Vec::new();
@@ -303,6 +319,7 @@ mod tests {
             paired_by: PairedBy::Name,
             row_shape: vec![reference.len()],
             errors: comparison.report(),
+            labelled: None,
         };
         let thresholds = overrides.over(Thresholds::for_precision(Precision::Fp16));
         Verdict::reach(&[output], &ProbeReport::default(), &thresholds)

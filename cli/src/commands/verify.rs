@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use corer_proto::Package;
 use corer_verifier::{
-    Arithmetic, InputError, Inputs, Progress as _, Task, ThresholdOverrides, VerifyError, VerifyReport,
-    VerifyRequest,
+    Arithmetic, InputError, Inputs, Labels, Progress as _, Task, ThresholdOverrides, VerifyError,
+    VerifyReport, VerifyRequest,
 };
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
 use crate::failure::Failure;
 use crate::output;
-use crate::progress::Bars;
+use crate::progress::{self, Bars};
 use crate::report_directory;
 
 /// Verify a package against its source
@@ -48,6 +48,11 @@ pub(crate) struct Arguments {
     /// Texts to compare on, one per line, a tab before a second sentence [default: forty of corer's own]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "random_tokens"], help_heading = INPUTS)]
     texts: Option<PathBuf>,
+
+    /// Known answers, one per text: classes by name or number, numbers for a single score, or for embeddings the
+    /// similarity of the first text and the second, the third and the fourth, ...
+    #[arg(long, value_name = "FILE", requires = "texts", help_heading = INPUTS)]
+    labels: Option<PathBuf>,
 
     /// The tokenizer.json for the texts [default: the checkpoint's]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "random_tokens"], help_heading = INPUTS)]
@@ -191,10 +196,10 @@ Examples:
 /// When no verdict can be reached, or the package is below a threshold.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     let report = verify(&arguments.verification()?, quiet)?;
-    let exit = if report.verdict.passed {
-        Exit::Done
-    } else {
-        Exit::Gate
+    let exit = match report.verdict.passed {
+        true => Exit::Done,
+        false if report.interrupted => Exit::Interrupted,
+        false => Exit::Gate,
     };
     if let Some(directory) = &arguments.report {
         report_directory::write(
@@ -233,6 +238,7 @@ pub(super) struct Verification {
 /// When no verdict can be reached, with the exit code that stands for the reason.
 pub(super) fn verify(verification: &Verification, quiet: bool) -> Result<VerifyReport, Failure> {
     let bars = Bars::new(quiet);
+    stop_when_interrupted();
     let judge = || -> Result<VerifyReport, VerifyError> {
         bars.start("reading the package", 0);
         let package = Package::open(&verification.package)?;
@@ -243,6 +249,16 @@ pub(super) fn verify(verification: &Verification, quiet: bool) -> Result<VerifyR
         corer_verifier::verify(&package, &mut *reference, &verification.request, &bars)
     };
     judge().map_err(verify_failure)
+}
+
+/// Has the first interrupt end the comparison early, with a report of what was compared, and the second the process.
+fn stop_when_interrupted() {
+    // Without a handler an interrupt ends the process at once, and nothing was being written.
+    let _ = ctrlc::set_handler(|| {
+        if progress::interrupt() {
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+    });
 }
 
 /// The failure a verdict stands for: one line with every reason.
@@ -293,6 +309,7 @@ impl Arguments {
                 tokenizer: self.tokenizer.clone(),
             },
         };
+        let labels = self.labels.as_deref().map(Labels::open).transpose();
         Ok(Verification {
             package: self.package.clone(),
             against,
@@ -302,6 +319,7 @@ impl Arguments {
                 threads: self.threads.map(NonZeroUsize::get),
                 pairs: self.outputs.clone(),
                 thresholds: self.thresholds.overrides(),
+                labels: labels.map_err(|error| verify_failure(error.into()))?,
                 ..VerifyRequest::new(inputs)
             },
         })

@@ -10,6 +10,7 @@ mod harness;
 mod help;
 mod inspect;
 mod interrupt;
+mod labels;
 mod lengths;
 mod libtorch;
 mod one_model;

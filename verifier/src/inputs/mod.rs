@@ -2,12 +2,14 @@
 //! package takes.
 
 mod extra;
+mod labels;
 mod stored;
 mod texts;
 mod tokens;
 
 pub(crate) use extra::fill;
 pub use extra::{Extra, InputType, Values};
+pub use labels::Labels;
 pub(crate) use stored::rows as stored_rows;
 pub use texts::TextTokenizer;
 pub use tokens::seeded;

@@ -179,7 +179,7 @@ impl TextTokenizer {
     }
 }
 
-fn read_lines(path: &Path) -> Result<String, InputError> {
+pub(super) fn read_lines(path: &Path) -> Result<String, InputError> {
     let bytes = std::fs::read(path).map_err(|source| InputError::Io {
         path: path.to_owned(),
         source,

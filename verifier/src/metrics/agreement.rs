@@ -112,7 +112,7 @@ impl Agreement {
 }
 
 /// The first index of the largest value; `None` when there is none or one is NaN.
-fn argmax(values: &[f32]) -> Option<usize> {
+pub(crate) fn argmax(values: &[f32]) -> Option<usize> {
     if values.iter().any(|value| value.is_nan()) {
         return None;
     }

@@ -25,14 +25,17 @@
 mod agreement;
 mod divergence;
 mod elements;
+mod labelled;
 mod neighbours;
 mod output;
 mod ranks;
 mod spans;
 
+pub(crate) use agreement::argmax;
 pub use agreement::{Agreement, TopFive};
 pub use divergence::Divergence;
 pub use elements::ElementErrors;
+pub use labelled::{Answer, LabelledReport, ScoreReport, labelled};
 pub use neighbours::{Company, MOST_ROWS, company};
 pub use output::OutputComparison;
 pub use ranks::spearman;

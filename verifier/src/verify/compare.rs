@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::VerifyRequest;
 use super::classes::{class_mismatch, in_class_order, softmax};
-use crate::error::VerifyError;
-use crate::inputs::InputSet;
+use super::labelling::Labelling;
+use crate::error::{InputError, VerifyError};
+use crate::inputs::{Batch, InputRow, InputSet, Labels};
 use crate::interface::{Form, Produced, Subject};
-use crate::metrics::{OutputComparison, OutputKind};
+use crate::metrics::{OutputComparison, OutputKind, SpanMatch, SpanScores, argmax};
 use crate::pairing::{Named, pair};
 use crate::progress::Progress;
 use crate::reference::Reference;
@@ -22,6 +24,14 @@ struct Pairing {
     paired_by: PairedBy,
     row_shape: Vec<usize>,
     comparison: OutputComparison,
+    labelling: Option<Labelling>,
+}
+
+/// What was found over all rows, or over those before an interruption.
+pub(super) struct Compared {
+    pub(super) outputs: Vec<OutputReport>,
+    pub(super) spans: Option<SpanMatch>,
+    pub(super) rows: usize,
 }
 
 /// Runs both sides on all rows and gathers how far they are apart.
@@ -29,11 +39,12 @@ pub(super) fn compare(
     subject: &Subject,
     reference: &dyn Reference,
     inputs: &InputSet,
-    asked: &[(String, String)],
+    request: &VerifyRequest,
     progress: &dyn Progress,
-) -> Result<Vec<OutputReport>, VerifyError> {
+) -> Result<Compared, VerifyError> {
     let step = subject.batch * ROWS_AT_A_TIME.div_ceil(subject.batch);
     let mut pairings: Option<Vec<Pairing>> = None;
+    let (mut spans, mut done) = (SpanMatch::default(), 0);
     progress.start("comparing", inputs.rows.len() as u64);
     for first in (0..inputs.rows.len()).step_by(step) {
         let batch = inputs.batch(first, step);
@@ -41,14 +52,17 @@ pub(super) fn compare(
         let expected = reference.outputs(&batch)?;
         let pairings = match &mut pairings {
             Some(pairings) => pairings,
-            none => none.insert(pair_up(
-                subject,
-                reference,
-                &produced,
-                &expected,
-                asked,
-                inputs.length,
-            )?),
+            none => {
+                let asked = &request.pairs;
+                let mut found = pair_up(subject, reference, &produced, &expected, asked, inputs.length)?;
+                // Seeded rows, such as those of a size too short for texts, have no labels.
+                if let Some(labels) = &request.labels
+                    && inputs.rows.iter().all(|row| row.excerpt.is_some())
+                {
+                    label(&mut found, labels, inputs.rows.len(), subject, reference)?;
+                }
+                none.insert(found)
+            }
         };
         let sides = pairings.iter_mut().zip(&produced).zip(&subject.outputs);
         for ((pairing, produced), (name, form)) in sides {
@@ -64,7 +78,7 @@ pub(super) fn compare(
                         let wanted = in_class_order(&softmax(wanted), classes, reference.labels());
                         let wanted =
                             wanted.ok_or_else(|| class_mismatch(subject, name, reference, classes))?;
-                        pairing.comparison.add_row(at, row, &wanted, tensor.row(index));
+                        pairing.add_row(at, row, &wanted, tensor.row(index));
                     }
                     (Produced::Labels(labels), Form::Label(classes)) => {
                         let names = reference.labels().unwrap_or(classes);
@@ -74,18 +88,26 @@ pub(super) fn compare(
                         let label = labels.get(index);
                         let chosen = names.iter().position(|name| Some(name) == label);
                         pairing.comparison.add_label(row, wanted, chosen);
+                        if let Some(labelling) = &mut pairing.labelling {
+                            labelling.add_class(at, argmax(wanted), chosen);
+                        }
                     }
                     (Produced::Array(tensor), _) => {
-                        pairing.comparison.add_row(at, row, wanted, tensor.row(index));
+                        pairing.add_row(at, row, wanted, tensor.row(index));
                     }
                     (Produced::Labels(_), _) => {}
                 }
             }
         }
+        add_spans(&mut spans, pairings, &batch, &produced, &expected);
+        done += batch.rows.len();
         progress.advance(batch.rows.len() as u64);
+        if progress.interrupted() {
+            break;
+        }
     }
     progress.finish();
-    let reports = pairings
+    let outputs = pairings
         .into_iter()
         .flatten()
         .zip(&subject.outputs)
@@ -95,8 +117,85 @@ pub(super) fn compare(
             paired_by: pairing.paired_by,
             row_shape: pairing.row_shape,
             errors: pairing.comparison.report(),
+            labelled: pairing.labelling.and_then(|labelling| labelling.report()),
         });
-    Ok(reports.collect())
+    Ok(Compared {
+        outputs: outputs.collect(),
+        spans: (spans.rows > 0).then_some(spans),
+        rows: done,
+    })
+}
+
+impl Pairing {
+    fn add_row(&mut self, at: usize, row: &InputRow, wanted: &[f32], found: &[f32]) {
+        self.comparison.add_row(at, row, wanted, found);
+        if let Some(labelling) = &mut self.labelling {
+            labelling.add_row(at, row, wanted, found);
+        }
+    }
+}
+
+/// Readies every output that labels say something about.
+///
+/// # Errors
+/// When they say nothing about any, or don't fit.
+fn label(
+    pairings: &mut [Pairing],
+    labels: &Labels,
+    rows: usize,
+    subject: &Subject,
+    reference: &dyn Reference,
+) -> Result<(), VerifyError> {
+    for (pairing, (_, form)) in pairings.iter_mut().zip(&subject.outputs) {
+        // Probabilities come in the order of the package's classes, everything else in the reference's.
+        let (names, shape) = match form {
+            Form::Probabilities(classes) => (Some(&classes[..]), vec![classes.len()]),
+            Form::Label(classes) => (reference.labels().or(Some(classes)), vec![classes.len()]),
+            Form::Array => (reference.labels(), pairing.row_shape.clone()),
+        };
+        pairing.labelling = Labelling::of(labels, rows, pairing.comparison.kind(), &shape, names)?;
+    }
+    if pairings.iter().all(|pairing| pairing.labelling.is_none()) {
+        let reason = format!(
+            "{}: labels are for scores per text and for embeddings, and this package has scores per position",
+            labels.path.display()
+        );
+        return Err(InputError::Request(reason).into());
+    }
+    Ok(())
+}
+
+/// Adds the answers of a batch, where two outputs choose one together.
+fn add_spans(
+    spans: &mut SpanMatch,
+    pairings: &[Pairing],
+    batch: &Batch<'_>,
+    produced: &[Produced],
+    expected: &BTreeMap<String, Tensor>,
+) {
+    let side = |name: &str| {
+        let at = pairings.iter().position(|pairing| {
+            pairing.reference == name && pairing.comparison.kind() == OutputKind::SpanLogits
+        })?;
+        match &produced[at] {
+            Produced::Array(found) => Some((expected.get(name)?, found)),
+            Produced::Labels(_) => None,
+        }
+    };
+    let (Some(start), Some(end)) = (side("start_logits"), side("end_logits")) else {
+        return;
+    };
+    for (index, row) in batch.rows.iter().enumerate() {
+        let reference = SpanScores {
+            start: start.0.row(index),
+            end: end.0.row(index),
+        };
+        let package = SpanScores {
+            start: start.1.row(index),
+            end: end.1.row(index),
+        };
+        spans.add(batch.first_row + index, reference, package, |at| row.is_token(at));
+    }
 }
 
 fn pair_up(
@@ -172,6 +271,7 @@ fn pair_up(
             paired_by,
             row_shape: counterpart.row_shape.clone(),
             comparison: OutputComparison::new(kind, &counterpart.row_shape, subject.precision.step()),
+            labelling: None,
         })
     });
     pairings.collect()

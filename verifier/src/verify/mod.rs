@@ -3,13 +3,14 @@
 mod classes;
 mod compare;
 mod feed;
+mod labelling;
 
 use corer_proto::Package;
 use corer_runtime::Arithmetic;
 
 use crate::buckets::{Bucket, buckets};
 use crate::error::{InputError, ReferenceError, VerifyError};
-use crate::inputs::{InputSet, Inputs};
+use crate::inputs::{InputSet, Inputs, Labels};
 use crate::interface::{self, Subject};
 use crate::probes;
 use crate::progress::Progress;
@@ -34,6 +35,8 @@ pub struct VerifyRequest {
     pub pairs: Vec<(String, String)>,
     /// Thresholds that replace the defaults for the package's precision.
     pub thresholds: ThresholdOverrides,
+    /// Known answers to the texts.
+    pub labels: Option<Labels>,
 }
 
 impl VerifyRequest {
@@ -46,6 +49,7 @@ impl VerifyRequest {
             threads: None,
             pairs: Vec::new(),
             thresholds: ThresholdOverrides::default(),
+            labels: None,
         }
     }
 }
@@ -72,7 +76,16 @@ pub fn verify(
     let (mut judged, mut not_judged) = (Vec::new(), Vec::new());
     let mut subject: Option<Subject> = None;
     let mut engine = String::new();
+    let mut interrupted = false;
     for bucket in &buckets {
+        if !judged.is_empty() && progress.interrupted() {
+            interrupted = true;
+            not_judged.push(NotJudged {
+                name: bucket.name.clone(),
+                reason: "interrupted before its turn".into(),
+            });
+            continue;
+        }
         if let Some(reason) = feed::not_recorded(reference, bucket.length) {
             not_judged.push(NotJudged {
                 name: bucket.name.clone(),
@@ -104,7 +117,10 @@ pub fn verify(
             Err(error) => return Err(error.into()),
         }
         let inputs = feeder.rows(subject, reference)?;
-        judged.push(judge(request, bucket, subject, reference, inputs, progress)?);
+        let rows = inputs.rows.len();
+        let report = judge(request, bucket, subject, reference, inputs, progress)?;
+        interrupted |= report.inputs.rows < rows;
+        judged.push(report);
     }
     if judged.is_empty() {
         let reasons: Vec<_> = not_judged.into_iter().map(|bucket| bucket.reason).collect();
@@ -117,7 +133,7 @@ pub fn verify(
     Ok(VerifyReport {
         schema: SCHEMA,
         corer: env!("CARGO_PKG_VERSION"),
-        verdict: Verdict::over(&judged),
+        verdict: Verdict::over(&judged).unless(interrupted),
         package: PackageReport {
             path: interface::shown(&package.path),
             digest: package.digest()?,
@@ -132,6 +148,7 @@ pub fn verify(
         },
         buckets: judged,
         not_judged,
+        interrupted,
     })
 }
 
@@ -145,7 +162,9 @@ fn judge(
     progress: &dyn Progress,
 ) -> Result<BucketReport, VerifyError> {
     let not_taken = feed::fit(subject, &mut inputs, reference.recorded().is_some())?;
-    let outputs = compare::compare(subject, reference, &inputs, &request.pairs, progress)?;
+    let compared = compare::compare(subject, reference, &inputs, request, progress)?;
+    inputs.rows.truncate(compared.rows);
+    let outputs = compared.outputs;
     let probes = probes::probe(subject, &inputs)?;
     let thresholds = request
         .thresholds
@@ -160,6 +179,7 @@ fn judge(
         precision: subject.precision,
         inputs: feed::describe(&inputs, not_taken),
         outputs,
+        spans: compared.spans,
         probes,
         thresholds,
     })

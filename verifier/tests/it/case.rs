@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use corer_proto::Package;
 use corer_verifier::{
-    CandleReference, GoldenReference, Inputs, NoProgress, Reference, VerifyError, VerifyReport, VerifyRequest,
+    CandleReference, GoldenReference, Inputs, NoProgress, Progress, Reference, VerifyError, VerifyReport,
+    VerifyRequest,
 };
 
 #[derive(Clone)]
@@ -38,12 +39,16 @@ impl Case {
     }
 
     pub(crate) fn verify(&self) -> Result<VerifyReport, VerifyError> {
+        self.watched(&NoProgress)
+    }
+
+    pub(crate) fn watched(&self, progress: &dyn Progress) -> Result<VerifyReport, VerifyError> {
         let package = Package::open(&self.package)?;
         let mut reference: Box<dyn Reference> = match &self.reference {
             Against::Checkpoint(directory) => Box::new(CandleReference::open(directory, None)?),
             Against::Recording(file) => Box::new(GoldenReference::open(file)?),
         };
-        corer_verifier::verify(&package, &mut *reference, &self.request, &NoProgress)
+        corer_verifier::verify(&package, &mut *reference, &self.request, progress)
     }
 }
 

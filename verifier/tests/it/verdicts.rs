@@ -1,7 +1,11 @@
 //! Whole verifications of packages computed by hand: what passes, what fails and why, what can't be judged.
 
 use corer_verifier::report::{BucketReport, PairedBy, Precision};
-use corer_verifier::{Arithmetic, InputError, Inputs, ThresholdOverrides, VerifyError, VerifyReport};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use corer_verifier::{
+    Arithmetic, InputError, Inputs, Progress, ThresholdOverrides, VerifyError, VerifyReport,
+};
 
 use crate::case::{Against, Case};
 use crate::toy::{After, Bench, LENGTH, Toy, WIDTH, vector};
@@ -326,4 +330,37 @@ fn the_report_is_the_same_every_time_and_says_its_schema() {
     assert_eq!(report["reference"]["files"][0]["name"], "recorded.safetensors");
     let exact = serde_json::to_value(judged(&Toy::PLAIN)).unwrap();
     assert_eq!(exact["buckets"][0]["outputs"][0]["psnr"], "inf");
+}
+
+/// Wants to stop once some rows are done.
+struct StopsAfter(AtomicU64);
+
+impl Progress for StopsAfter {
+    fn advance(&self, rows: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).saturating_sub(rows),
+            Ordering::Relaxed,
+        );
+    }
+
+    fn interrupted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[test]
+fn an_interruption_leaves_a_report_of_a_part_which_is_no_pass() {
+    let bench = Bench::new();
+    let request = request(&bench, &Toy::PLAIN);
+    let report = request.watched(&StopsAfter(AtomicU64::new(4))).unwrap();
+    assert!(report.interrupted);
+    assert_eq!(measures(&report), ["comparison"]);
+    assert_eq!(
+        (only(&report).inputs.rows, only(&report).outputs[0].errors.rows),
+        (4, 4)
+    );
+    assert!(report.to_string().contains("comparison interrupted"), "{report}");
+    // Nothing is wrong with an interest in stopping after the last row.
+    let report = request.watched(&StopsAfter(AtomicU64::new(1000))).unwrap();
+    assert!(!report.interrupted && report.verdict.passed);
 }
