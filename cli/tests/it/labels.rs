@@ -16,6 +16,9 @@ fn converted(source: &str) -> Scratch {
         "Out.mlpackage",
         "--sequence-length",
         "32",
+        // The scores of random weights are so close that half precision chooses other spans.
+        "--precision",
+        "fp32",
     ]);
     assert!(
         output.status.success(),
