@@ -116,6 +116,18 @@ impl Array {
         (0..self.len()).map(|index| self.get(index))
     }
 
+    /// The elements along the first dimension's first position, when they are the same at every other.
+    pub(super) fn repeated(&self) -> Option<Vec<Number>> {
+        let Values::Ints(values) = &self.values else {
+            return None;
+        };
+        let repeats = usize::try_from(*self.shape.first()?).ok()?;
+        let each = values.len().checked_div(repeats).filter(|each| *each > 0)?;
+        let (first, others) = values.split_at(each);
+        let same = others.chunks(each).all(|other| other == first);
+        same.then(|| first.iter().copied().map(Number::Int).collect())
+    }
+
     /// The only element.
     pub(super) fn item(&self) -> Option<Number> {
         (self.len() == 1).then(|| self.get(0))

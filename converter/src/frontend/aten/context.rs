@@ -66,6 +66,16 @@ impl Context {
         }
     }
 
+    /// As [`Self::id`] for known elements that were computed anew and may be those of another constant.
+    pub(super) fn shared(&mut self, array: &Array) -> Result<ValueId, String> {
+        let same = self.constants.values().filter(|(_, known)| known == array);
+        // The first of them, whatever order a map has.
+        match same.map(|(id, _)| *id).min() {
+            Some(id) => Ok(id),
+            None => self.id(&Tensor::Known(array.clone())),
+        }
+    }
+
     /// Adds known elements to the graph.
     fn constant(&mut self, array: &Array) -> Result<ValueId, String> {
         let name = format!("{}.constant", self.scope);

@@ -75,6 +75,7 @@ pub(crate) fn import(
     for (index, node) in program.nodes.iter().enumerate() {
         if live.contains(&index) {
             importer.node(index, node)?;
+            importer.forget(index);
         }
     }
     importer.outputs(outputs)?;
@@ -404,6 +405,15 @@ impl Importer<'_> {
         let root = self.roots.get(x).unwrap_or(x);
         let table = self.program.parameters.get(root).filter(|_| cut)?;
         Some((table.name.clone(), size))
+    }
+
+    /// Drops what was looked at for the last time: known tensors may be large.
+    fn forget(&mut self, index: usize) {
+        for id in taken(self.program, index) {
+            if self.last_use.get(&id) == Some(&index) {
+                self.values.remove(&id);
+            }
+        }
     }
 
     /// Holds results against what the file says of them.

@@ -38,7 +38,7 @@ impl Relative {
             value = node.inputs[0];
         };
         let tokens = graph.shape(gather.output).last()?.known()?;
-        let rows = rows(graph.as_ints(gather.inputs[1])?, tokens)?;
+        let rows = rows(index(graph, gather.inputs[1])?, tokens)?;
         let product = graph.producer(under_views(graph, gather.inputs[0]))?;
         if product.op != Op::Matmul {
             return None;
@@ -75,6 +75,16 @@ impl Relative {
 
 fn last(graph: &Graph, value: ValueId) -> i64 {
     graph.shape(value).len().cast_signed() as i64 - 1
+}
+
+/// Known positions, maybe repeated for every text and head.
+fn index(graph: &Graph, value: ValueId) -> Option<&[i64]> {
+    match graph.producer(value) {
+        Some(node) if matches!(node.op, Op::Expand(_)) && same_matrix(graph, node.inputs[0], value) => {
+            graph.as_ints(node.inputs[0])
+        }
+        _ => graph.as_ints(value),
+    }
 }
 
 /// The row each distance looks up, when that depends on the distance alone and is the same for every head and text:

@@ -7,7 +7,7 @@ use super::super::context::{Context, Outcome};
 use super::super::dtype::ScalarType;
 use super::super::value::{Tensor, Value};
 use super::{Row, expand, row};
-use crate::graph::Op;
+use crate::graph::{Op, ValueId};
 
 pub(super) const ROWS: &[Row] = &[
     row("aten::gather", &["self", "dim", "index", "sparse_grad"], gather),
@@ -39,9 +39,26 @@ fn gather(cx: &mut Context, call: &Call) -> Outcome {
     if !fits {
         return Err(format!("at {:?} of {:?} is not read", index.shape(), x.shape()));
     }
-    let ids = vec![cx.id(x)?, cx.id_as(index, ScalarType::Int64)?];
+    let ids = vec![cx.id(x)?, positions_of(cx, index)?];
     cx.push(Op::Gather(at.cast_signed() as i64), ids, x.dtype())
         .map(Value::Tensor)
+}
+
+/// Positions as a value of the graph. Known ones that are the same for every text and head are held once.
+fn positions_of(cx: &mut Context, index: &Tensor) -> Result<ValueId, String> {
+    if let (Tensor::Known(array), [repeats, rest @ ..]) = (index, index.shape())
+        && *repeats > 1
+        && let Some(first) = array.repeated()
+    {
+        let shape = [&[1], rest].concat();
+        let once = cx.shared(&Array::from_numbers(ScalarType::Int64, shape, first))?;
+        let op = Op::Expand(index.shape().to_vec());
+        return match cx.push(op, vec![once], ScalarType::Int64)? {
+            Tensor::Node { id, .. } => Ok(id),
+            other => cx.id(&other),
+        };
+    }
+    cx.id_as(index, ScalarType::Int64)
 }
 
 fn gathered(x: &Array, index: &Array, at: usize) -> Result<Array, String> {
