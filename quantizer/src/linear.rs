@@ -53,7 +53,8 @@ fn fit_values(values: &[f32], weights: Option<&[f32]>, linear: Linear, dtype: Da
     }
     // Shrinking a range about zero leaves zero's place among the codes where it is.
     let exact = spanning(low, high, linear, DataType::Fp32);
-    let mut scales = SHRINKS.map(|shrink| exact.scale * shrink);
+    let mut scales = SHRINKS;
+    scales.iter_mut().for_each(|scale| *scale *= exact.scale);
     if !linear.affine {
         // One more code on the negative side: let it carry the longer tail where it can.
         let (down, up) = linear.codes();
@@ -114,7 +115,8 @@ fn best_of(
     zero: i32,
     linear: Linear,
 ) -> (f32, Sums) {
-    let inverse = scales.map(|scale| 1.0 / scale);
+    let mut inverse = scales;
+    inverse.iter_mut().for_each(|scale| *scale = 1.0 / *scale);
     let (_, low, high) = bounds(Step { scale: 1.0, zero }, linear);
     let (mut errors, mut alongs, mut squares) = ([0f64; LANES], [0f64; LANES], [0f64; LANES]);
     for (block, part) in values.chunks(BLOCK).enumerate() {
@@ -258,15 +260,18 @@ fn squared_error(values: &[f32], weights: Option<&[f32]>, step: Step, linear: Li
     sums
 }
 
-/// The lanes put together, always in the same order.
+/// The lanes put together, always in the same order: halves first, each in registers of its own.
 #[inline(always)]
-fn folded(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] = join(lanes[lane], lanes[lane + half]);
-        }
+fn folded(lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut eight = [0f32; 8];
+    for lane in 0..8 {
+        eight[lane] = join(lanes[lane], lanes[lane + 8]);
     }
-    lanes[0]
+    let mut four = [0f32; 4];
+    for lane in 0..4 {
+        four[lane] = join(eight[lane], eight[lane + 4]);
+    }
+    join(join(four[0], four[2]), join(four[1], four[3]))
 }
 
 /// 1/scale and the range of code − zero.
