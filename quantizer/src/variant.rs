@@ -26,6 +26,16 @@ pub(crate) struct Variant {
     pub(crate) note: Option<String>,
 }
 
+impl Variant {
+    /// Adds to what is said of it.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.note = Some(match self.note.take() {
+            Some(note) => format!("{note}; {text}"),
+            None => text.to_owned(),
+        });
+    }
+}
+
 /// What became of a weight: compressed, or why it could not be.
 pub(crate) type Outcome = Result<Variant, String>;
 

@@ -148,4 +148,8 @@ fn threads_change_nothing() {
 fn no_rows_and_no_such_function_are_refused() {
     let error = compressed("int8", Some(&[]), 1).unwrap_err();
     assert_eq!(error.to_string(), "calibration: there are no texts");
+    let mut padding = rows();
+    padding.iter_mut().for_each(|row| row.tokens.fill(false));
+    let error = compressed("int8", Some(&padding), 1).unwrap_err();
+    assert_eq!(error.to_string(), "calibration: the texts have no tokens");
 }

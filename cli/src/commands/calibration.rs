@@ -85,8 +85,16 @@ impl Texts {
             return Err(Failure::new(Exit::Usage, message));
         }
         let (batch, length) = shape;
-        let read =
-            TextTokenizer::open(&tokenizer, 0).and_then(|mut tokenizer| tokenizer.rows(Some(texts), length));
+        let read = TextTokenizer::open(&tokenizer, 0).and_then(|mut tokenizer| {
+            let nothing = tokenizer.row("", length)?;
+            let mut set = tokenizer.rows(Some(texts), length)?;
+            // A text of spaces that are no ASCII ones, say, is special tokens alone.
+            set.rows.retain(|row| {
+                row.attention_mask.contains(&1)
+                    && (&row.input_ids, &row.attention_mask) != (&nothing.input_ids, &nothing.attention_mask)
+            });
+            Ok(set)
+        });
         let set = read.map_err(|error| {
             let exit = match &error {
                 InputError::Tokenizer { .. } | InputError::NoTokenizer { .. } => Exit::Source,
@@ -94,6 +102,11 @@ impl Texts {
             };
             Failure::new(exit, error)
         })?;
+        if set.rows.is_empty() {
+            let message = format!("none of the texts in {} has a token", texts.display());
+            return Err(Failure::new(Exit::Usage, message)
+                .hint("the tokenizer must be the model's own; each line is a text"));
+        }
         let rows = set
             .rows
             .chunks(batch.max(1))

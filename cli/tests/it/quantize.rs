@@ -214,6 +214,11 @@ fn texts_that_are_none_are_refused() {
     for (name, bytes, part) in [
         ("empty.txt", &b"\n \n"[..], "at least one text per line"),
         ("latin.txt", &b"good\nna\xEFve\n"[..], "is not UTF-8"),
+        (
+            "invisible.txt",
+            "\u{200b}\n\u{200b}\u{feff}\u{200b}\n".as_bytes(),
+            "none of the texts in invisible.txt has a token",
+        ),
     ] {
         fs::write(scratch.path().join(name), bytes).expect("a file");
         let arguments = with(&[
@@ -233,6 +238,30 @@ fn texts_that_are_none_are_refused() {
         assert!(!scratch.path().join("Out.mlpackage").exists());
     }
     assert_run!(scratch, with(&["--weights", "int8", "--calibrate", "empty.txt"]));
+}
+
+/// What compression is tuned on must not be what it is measured on.
+#[test]
+fn the_calibration_set_is_not_the_measured_one() {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+    let lines = |name: &str| -> Vec<String> {
+        let text = fs::read_to_string(fixtures.join(name)).expect("a fixture");
+        text.lines().map(str::to_lowercase).collect()
+    };
+    let runs = |text: &str| -> std::collections::BTreeSet<String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.windows(5).map(|run| run.join(" ")).collect()
+    };
+    let measured = lines("sentences.txt");
+    let seen: std::collections::BTreeSet<String> = measured.iter().flat_map(|text| runs(text)).collect();
+    let calibration = lines("calibration.txt");
+    assert_eq!((measured.len(), calibration.len()), (200, 699));
+    for text in &calibration {
+        assert!(!measured.contains(text), "{text}");
+        if let Some(run) = runs(text).intersection(&seen).next() {
+            panic!("`{run}` of `{text}` is measured on");
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::matrix::{Left, add_product, add_scaled, dot, upper_factor};
+use super::matrix::{Left, add_product, add_scaled, upper_factor};
 use super::statistics::Metric;
 use crate::codec::Codec;
 use crate::dense::round_to;
@@ -33,6 +33,8 @@ pub(crate) struct Rounding<'a> {
     keep: Option<Vec<bool>>,
     value: Vec<f32>,
     code: Vec<u8>,
+    /// (target − value)·gram, unless values changed since.
+    pull: Option<Vec<f32>>,
 }
 
 impl<'a> Rounding<'a> {
@@ -72,6 +74,7 @@ impl<'a> Rounding<'a> {
             keep: keep.map(|keep| reorder(keep, &order)),
             value: target.clone(),
             code: vec![0; target.len()],
+            pull: None,
             target,
             codec,
             order,
@@ -98,6 +101,7 @@ impl<'a> Rounding<'a> {
                 *value /= pivot;
             }
         });
+        self.pull = None;
         self.each_rows(|this, first, target, value, code| {
             let rows = value.len() / n;
             let cells: Vec<Vec<u32>> = (0..rows).map(|row| this.cells(first + row)).collect();
@@ -127,11 +131,18 @@ impl<'a> Rounding<'a> {
     /// Lets each element in turn take the best value for the others as they are; `rounds` times over.
     pub(crate) fn settle(&mut self, rounds: usize) {
         let n = self.n;
-        let pull = self.pull();
-        self.each_rows(|this, first, _, value, code| {
+        let mut pull = self.pull();
+        let (mut value, mut code) = (std::mem::take(&mut self.value), std::mem::take(&mut self.code));
+        let size = TOGETHER * n;
+        let this = &*self;
+        let strips = value
+            .par_chunks_mut(size)
+            .zip(code.par_chunks_mut(size))
+            .zip(pull.par_chunks_mut(size));
+        strips.enumerate().for_each(|(index, ((value, code), pull))| {
+            let first = index * TOGETHER;
             let rows = value.len() / n;
             let cells: Vec<Vec<u32>> = (0..rows).map(|row| this.cells(first + row)).collect();
-            let mut pull = pull[first * n..][..rows * n].to_vec();
             vectorised(
                 #[inline(always)]
                 || {
@@ -157,21 +168,29 @@ impl<'a> Rounding<'a> {
                 },
             );
         });
+        (self.value, self.code, self.pull) = (value, code, Some(pull));
     }
 
     /// Gives tables and scales the best values for the codes as they are.
     pub(crate) fn refit(&mut self) {
+        if matches!(self.codec, Codec::Dense) {
+            return;
+        }
         let pull = self.pull();
         match &self.codec {
-            Codec::Dense => return,
+            Codec::Dense => {}
             Codec::Linear { .. } => self.refit_scales(&pull),
             Codec::Palette { .. } => self.refit_tables(&pull),
         }
         self.decode();
+        self.pull = None;
     }
 
     /// (target − value)·gram.
-    fn pull(&self) -> Vec<f32> {
+    fn pull(&mut self) -> Vec<f32> {
+        if let Some(pull) = self.pull.take() {
+            return pull;
+        }
         let off: Vec<f32> = self
             .target
             .iter()
@@ -398,6 +417,7 @@ impl<'a> Rounding<'a> {
     /// Zeroes, among what is kept, the elements that are missed least, until `kept` of them are left.
     pub(crate) fn prune(&mut self, kept: usize, inverse_diagonal: &[f32]) {
         let n = self.n;
+        self.pull = None;
         let mut keep = self.keep.take().unwrap_or_else(|| vec![true; self.value.len()]);
         let missed = |at: usize| {
             let value = self.value[at];
@@ -430,7 +450,6 @@ impl<'a> Rounding<'a> {
                 .collect()
         }
         let keep = self.keep.as_ref().map(|keep| restore(keep, &place));
-        let _ = dot;
         (
             restore(&self.value, &place),
             restore(&self.code, &place),

@@ -24,6 +24,11 @@ pub(crate) struct Left<'a, T> {
 
 const ROWS: usize = 4;
 const COLUMNS: usize = 32;
+/// Rows that read a block of the right operand one after another, and the block's terms and columns: it stays in a
+/// core's own cache meanwhile.
+const STRIP: usize = 64;
+const TERMS: usize = 256;
+const WIDTH: usize = 256;
 
 /// out += left · right, where `out` has `columns` columns and `right` is `terms` × `columns`.
 pub(crate) fn add_product<T: Number>(
@@ -33,52 +38,105 @@ pub(crate) fn add_product<T: Number>(
     terms: usize,
     columns: usize,
 ) {
+    add_from(out, left, right, terms, columns, |_| 0);
+}
+
+/// out += rowsᵀ · rows, symmetric; `out` is n × n and `rows` has rows of n.
+pub(crate) fn add_gram<T: Number>(out: &mut [T], rows: &[T], n: usize) {
+    let turned = Left {
+        values: rows,
+        by_row: 1,
+        by_term: n,
+    };
+    add_from(out, turned, rows, rows.len() / n.max(1), n, |row| row);
+    for row in 1..n {
+        for column in 0..row {
+            out[row * n + column] = out[column * n + row];
+        }
+    }
+}
+
+/// The same from some column on, which depends on the first row of a strip.
+fn add_from<T: Number>(
+    out: &mut [T],
+    left: Left<'_, T>,
+    right: &[T],
+    terms: usize,
+    columns: usize,
+    from: impl Fn(usize) -> usize + Sync,
+) {
     if columns == 0 || terms == 0 {
         return;
     }
-    out.par_chunks_mut(columns * ROWS)
+    out.par_chunks_mut(columns * STRIP)
         .enumerate()
-        .for_each(|(block, out)| {
-            let rows = out.len() / columns;
-            let first = block * ROWS;
-            vectorised(
-                #[inline(always)]
-                || {
-                    for start in (0..columns).step_by(COLUMNS) {
-                        let width = COLUMNS.min(columns - start);
-                        if rows == ROWS && width == COLUMNS {
-                            let mut sums = [[T::default(); COLUMNS]; ROWS];
-                            for term in 0..terms {
-                                let right = &right[term * columns + start..][..COLUMNS];
-                                for (row, sums) in sums.iter_mut().enumerate() {
-                                    let left = left.values[(first + row) * left.by_row + term * left.by_term];
-                                    for lane in 0..COLUMNS {
-                                        sums[lane] = left * right[lane] + sums[lane];
-                                    }
-                                }
-                            }
-                            for (row, sums) in sums.iter().enumerate() {
-                                let out = &mut out[row * columns + start..][..COLUMNS];
-                                for lane in 0..COLUMNS {
-                                    out[lane] = out[lane] + sums[lane];
-                                }
-                            }
-                        } else {
-                            for row in 0..rows {
-                                let out = &mut out[row * columns + start..][..width];
-                                for term in 0..terms {
-                                    let left = left.values[(first + row) * left.by_row + term * left.by_term];
-                                    let right = &right[term * columns + start..][..width];
-                                    for lane in 0..width {
-                                        out[lane] = left * right[lane] + out[lane];
-                                    }
-                                }
+        .with_max_len(1)
+        .for_each_init(Vec::new, |packed, (strip, out)| {
+            let first = strip * STRIP;
+            for start in (from(first)..columns).step_by(WIDTH) {
+                let range = start..(start + WIDTH).min(columns);
+                for term in (0..terms).step_by(TERMS) {
+                    let terms = term..(term + TERMS).min(terms);
+                    for (block, out) in out.chunks_mut(columns * ROWS).enumerate() {
+                        let first = first + block * ROWS;
+                        let rows = out.len() / columns;
+                        packed.clear();
+                        for term in terms.clone() {
+                            let row = |row| left.values[(first + row) * left.by_row + term * left.by_term];
+                            packed.extend((0..rows).map(row));
+                        }
+                        let right = &right[terms.start * columns..terms.end * columns];
+                        add_block(out, packed, right, rows, columns, range.clone());
+                    }
+                }
+            }
+        });
+}
+
+/// A few rows, some of their columns; `left` has a row's worth of each term after the other.
+fn add_block<T: Number>(
+    out: &mut [T],
+    left: &[T],
+    right: &[T],
+    rows: usize,
+    columns: usize,
+    range: std::ops::Range<usize>,
+) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for start in range.clone().step_by(COLUMNS) {
+                let width = COLUMNS.min(range.end - start);
+                if rows == ROWS && width == COLUMNS {
+                    let mut sums = [[T::default(); COLUMNS]; ROWS];
+                    for (left, right) in left.as_chunks::<ROWS>().0.iter().zip(right.chunks_exact(columns)) {
+                        let right = &right[start..][..COLUMNS];
+                        for (left, sums) in left.iter().zip(&mut sums) {
+                            for lane in 0..COLUMNS {
+                                sums[lane] = *left * right[lane] + sums[lane];
                             }
                         }
                     }
-                },
-            );
-        });
+                    for (row, sums) in sums.iter().enumerate() {
+                        let out = &mut out[row * columns + start..][..COLUMNS];
+                        for lane in 0..COLUMNS {
+                            out[lane] = out[lane] + sums[lane];
+                        }
+                    }
+                } else {
+                    for (left, right) in left.chunks_exact(rows).zip(right.chunks_exact(columns)) {
+                        let right = &right[start..][..width];
+                        for (row, left) in left.iter().enumerate() {
+                            let out = &mut out[row * columns + start..][..width];
+                            for lane in 0..width {
+                                out[lane] = *left * right[lane] + out[lane];
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// to += factor · from.

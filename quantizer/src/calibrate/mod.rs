@@ -10,6 +10,7 @@ mod compensate;
 mod flow;
 mod matrix;
 mod segment;
+mod shorten;
 mod statistics;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,27 @@ pub struct CalibrationRow {
     pub tokens: Vec<bool>,
 }
 
+impl CalibrationRow {
+    /// The S of inputs that are all (B, S).
+    fn length(&self) -> Option<usize> {
+        let mut lengths = self.inputs.values().map(|tensor| match tensor.shape() {
+            [batch, length] if batch * length == self.tokens.len() => Some(*length),
+            _ => None,
+        });
+        let first = lengths.next()??;
+        lengths.all(|length| length == Some(first)).then_some(first)
+    }
+
+    /// The positions up to the last token of any of its texts.
+    fn longest(&self) -> usize {
+        let texts = self
+            .tokens
+            .chunks(self.length().unwrap_or(self.tokens.len()).max(1));
+        let ends = texts.map(|text| text.iter().rposition(|token| *token).map_or(0, |last| last + 1));
+        ends.max().unwrap_or(0)
+    }
+}
+
 /// Share of the metric's mean that is added to its diagonal.
 const DAMPING: f32 = 0.01;
 /// Tokens summed up at a time.
@@ -95,6 +117,9 @@ pub(crate) fn compress(
     if calibration.rows.is_empty() {
         return Err(fail("there are no texts".into()));
     }
+    if !calibration.rows.iter().any(|row| row.tokens.contains(&true)) {
+        return Err(fail("the texts have no tokens".into()));
+    }
     let parts = Parts::new(function, body);
     let mut outcomes: Vec<Option<Outcome>> = jobs.iter().map(|_| None).collect();
     let mut replaced: BTreeMap<String, Value> = BTreeMap::new();
@@ -104,18 +129,18 @@ pub(crate) fn compress(
         if stages.iter().any(|stage| stage.jobs.contains(&index)) {
             continue;
         }
-        let channels = job.site.channels();
-        let outcome = variant::compress(store, &job.dense, channels, &job.scheme, None, function.opset)?;
-        if let Ok(variant) = &outcome {
+        let mut outcome = free(store, job, function.opset)?;
+        if let Ok(variant) = &mut outcome {
+            variant.say("not calibrated");
             let values = decoded(job.site, &variant.compressed, function.opset)?;
             replaced.insert(job.site.name.clone(), value(store, job.site, &values)?);
         }
         outcomes[index] = Some(outcome);
     }
     progress.advance(1);
-    let inputs: Vec<BTreeMap<String, Tensor>> =
-        calibration.rows.iter().map(|row| row.inputs.clone()).collect();
-    let mut compressed = Flow::begin(&function.inputs, &inputs);
+    let outputs = parts.live(body.operations.len());
+    let whole = parts.between(&function.inputs, &outputs, &BTreeMap::new());
+    let mut compressed = Flow::begin(&function.inputs, calibration, &whole);
     for stage in &stages {
         let live = parts.live(stage.cut);
         compressed = compressed.advance(
@@ -128,20 +153,20 @@ pub(crate) fn compress(
             let job = &jobs[*index];
             let outcome = match &metric {
                 Some(metric) => {
-                    let (outcome, values) = compensated(store, job, metric, function.opset)?;
+                    let (outcome, values) = better(store, job, metric, function.opset)?;
                     if outcome.is_ok() {
                         replaced.insert(job.site.name.clone(), value(store, job.site, &values)?);
                     }
                     outcome
                 }
-                None => variant::compress(
-                    store,
-                    &job.dense,
-                    job.site.channels(),
-                    &job.scheme,
-                    None,
-                    function.opset,
-                )?,
+                None => {
+                    let mut outcome = free(store, job, function.opset)?;
+                    if let Ok(variant) = &mut outcome {
+                        variant
+                            .say("not calibrated: what it is fed has no channels where they were expected");
+                    }
+                    outcome
+                }
             };
             outcomes[*index] = Some(outcome);
         }
@@ -215,7 +240,7 @@ fn metric(
     for (index, row) in calibration.rows.iter().enumerate() {
         let tensor = compressed.load(index, &stage.input)?;
         let axis = stage.channel_axis.min(tensor.shape().len().saturating_sub(1));
-        match tokens(&tensor, axis, stage.channels, &row.tokens) {
+        match tokens(&tensor, axis, stage.channels, &compressed.tokens(index, row)) {
             Some(rows) => fed.extend(rows),
             None => return Ok(None),
         }
@@ -225,6 +250,46 @@ fn metric(
         }
     }
     statistics.metric(DAMPING).map(Some)
+}
+
+/// Compresses one weight by its values alone.
+fn free(store: &Store, job: &Job<'_>, opset: Opset) -> Result<Outcome, QuantizeError> {
+    let channels = job.site.channels();
+    variant::compress(store, &job.dense, channels, &job.scheme, None, opset)
+}
+
+/// Compresses one weight for a metric and by its values alone, and gives what is less off at the outputs, with its
+/// values.
+fn better(
+    store: &Store,
+    job: &Job<'_>,
+    metric: &Metric,
+    opset: Opset,
+) -> Result<(Outcome, Vec<f32>), QuantizeError> {
+    let Ok(mut by_values) = free(store, job, opset)? else {
+        return compensated(store, job, metric, opset);
+    };
+    let values = decoded(job.site, &by_values.compressed, opset)?;
+    let weights = job.dense.to_vec()?;
+    let error = metric.error(&weights, &values);
+    if error <= 0.0 {
+        by_values.say("lossless");
+        return Ok((Ok(by_values), values));
+    }
+    let (outcome, calibrated) = compensated(store, job, metric, opset)?;
+    let Ok(mut variant) = outcome else {
+        return Ok((outcome, calibrated));
+    };
+    let share = metric.error(&weights, &calibrated) / error;
+    if share >= 1.0 {
+        by_values.say("calibration gained nothing");
+        return Ok((Ok(by_values), values));
+    }
+    variant.say(&format!(
+        "calibrated: {:.1} dB less error at its outputs",
+        -10.0 * share.max(1e-12).log10()
+    ));
+    Ok((Ok(variant), calibrated))
 }
 
 /// Compresses one weight for a metric; gives its new values too.

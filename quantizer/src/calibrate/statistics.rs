@@ -2,7 +2,7 @@
 
 use corer_runtime::Tensor;
 
-use super::matrix::{Left, add_product, solve_row, upper_factor};
+use super::matrix::{Left, add_gram, add_product, solve_row, upper_factor};
 use crate::error::QuantizeError;
 
 /// Sums over the tokens of all calibration rows.
@@ -50,14 +50,8 @@ impl Statistics {
     /// Adds tokens, rows of channels.
     pub(crate) fn add(&mut self, tokens: &[f32]) {
         let n = self.channels;
-        let count = tokens.len() / n;
-        let turned = Left {
-            values: tokens,
-            by_row: 1,
-            by_term: n,
-        };
-        add_product(&mut self.gram, turned, tokens, count, n);
-        self.tokens += count;
+        add_gram(&mut self.gram, tokens, n);
+        self.tokens += tokens.len() / n;
     }
 
     /// The metric errors are measured in, made safe to invert by a hundredth of its mean on the diagonal.
@@ -99,6 +93,22 @@ impl Metric {
                 row[i].max(f32::MIN_POSITIVE)
             })
             .collect()
+    }
+
+    /// How far outputs are off, summed over output channels, with `values` in place of `weights`.
+    pub(crate) fn error(&self, weights: &[f32], values: &[f32]) -> f64 {
+        let off: Vec<f32> = weights.iter().zip(values).map(|(a, b)| a - b).collect();
+        let mut pull = vec![0f32; off.len()];
+        let left = Left {
+            values: &off,
+            by_row: self.n,
+            by_term: 1,
+        };
+        add_product(&mut pull, left, &self.gram, self.n, self.n);
+        off.iter()
+            .zip(&pull)
+            .map(|(off, pull)| f64::from(*off) * f64::from(*pull))
+            .sum()
     }
 
     /// The diagonal of gram.
