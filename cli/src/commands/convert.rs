@@ -301,7 +301,9 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
                     let beside = source.parent().unwrap_or(Path::new(""));
                     verify::with_usual_inputs(package, against, beside)
                 }
-                None => verify::after_conversion(package, source, conversion.task),
+                None => {
+                    verify::after_conversion(package, source, conversion.task, arguments.reference_engine)
+                }
             };
             let hint = "the package was written; only its verification did not come to a verdict";
             Some(verify::verify(&verification, quiet).map_err(|failure| failure.hint(hint))?)
@@ -360,14 +362,8 @@ impl Arguments {
     /// Refused before any work.
     fn against(&self) -> Result<Option<Against>, Failure> {
         match self.reference_engine {
-            Engine::Auto if self.verify && self.source.is_file() => {
-                let message = "--verify needs a checkpoint to verify against; a trace or export is none";
-                let hint = "add --reference-engine libtorch to run the trace itself; or convert without --verify, then \
-                            `corer verify OUT.mlpackage --reference CHECKPOINT`, or --golden with recorded outputs";
-                Err(Failure::new(Exit::Usage, message).hint(hint))
-            }
-            Engine::Auto => Ok(None),
-            engine => engine.against(&self.source, None).map(Some),
+            Engine::Auto | Engine::Candle | Engine::Graph => Ok(None),
+            engine @ Engine::Libtorch => engine.against(&self.source, None).map(Some),
         }
     }
 

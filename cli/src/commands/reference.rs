@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use corer_converter::frontend::checkpoint::Family;
+use corer_converter::source::{Source, SourceModel};
 use corer_libtorch::{LibtorchError, LibtorchReference};
+use corer_proto::Package;
+use corer_references::GraphReference;
 use corer_verifier::{CandleReference, GoldenReference, Reference, Task, VerifyError};
 
 use super::trace;
@@ -12,15 +16,33 @@ use crate::failure::Failure;
 /// What computes a reference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Engine {
-    /// Whatever there is for the source, of what runs no code from it.
+    /// candle for BERT checkpoints, the source graph for everything else.
     Auto,
+    /// candle-transformers, which reads the checkpoint by itself.
+    Candle,
+    /// The source graph, operation by operation.
+    Graph,
     /// libtorch, which runs the code a traced module brings.
     Libtorch,
 }
 
 /// Their spellings.
 pub(super) const ENGINES: &[(Engine, &str, &str)] = &[
-    (Engine::Auto, "auto", "candle-transformers, from a checkpoint"),
+    (
+        Engine::Auto,
+        "auto",
+        "candle for BERT checkpoints, graph for everything else",
+    ),
+    (
+        Engine::Candle,
+        "candle",
+        "candle-transformers, reading the checkpoint by itself",
+    ),
+    (
+        Engine::Graph,
+        "graph",
+        "The source's operations one by one in f32, before any pass",
+    ),
     (
         Engine::Libtorch,
         "libtorch",
@@ -35,9 +57,10 @@ impl Engine {
     /// When this build lacks the engine, or the source is none for it.
     pub(super) fn against(self, source: &Path, task: Option<Task>) -> Result<Against, Failure> {
         match self {
-            Self::Auto => Ok(Against::Source {
+            Self::Auto | Self::Candle | Self::Graph => Ok(Against::Source {
                 source: source.to_owned(),
                 task,
+                engine: self,
             }),
             Self::Libtorch if !corer_libtorch::BUILT_IN => Err(trace::failure(
                 LibtorchError::NotBuilt,
@@ -56,6 +79,21 @@ impl Engine {
             }),
         }
     }
+
+    /// What computes a source that is read and not run.
+    fn settled(self, source: &Path) -> Self {
+        if self != Self::Auto {
+            return self;
+        }
+        let bert = |config| Family::of_config(config) == Some(Family::Bert);
+        match Source::open(source).map(|source| source.model) {
+            Ok(SourceModel::Checkpoint(checkpoint)) if bert(&checkpoint.config) => Self::Candle,
+            Ok(_) => Self::Graph,
+            // Whoever would read it says best what is wrong with it.
+            Err(_) if source.is_file() => Self::Graph,
+            Err(_) => Self::Candle,
+        }
+    }
 }
 
 /// A reference yet to be opened.
@@ -63,10 +101,12 @@ impl Engine {
 pub(super) enum Against {
     /// The model the package was made from.
     Source {
-        /// A checkpoint directory.
+        /// A checkpoint directory, traced or exported model.
         source: PathBuf,
-        /// The head to compute; `None` takes what the checkpoint says.
+        /// The head to compute; `None` takes what the package was converted for, else what the source says.
         task: Option<Task>,
+        /// What computes it.
+        engine: Engine,
     },
     /// A traced module, run by libtorch.
     Module {
@@ -80,16 +120,44 @@ pub(super) enum Against {
     },
 }
 
+/// Metadata key of the task a package was converted for.
+const TASK_KEY: &str = "corer.task";
+
 impl Against {
-    /// Opens it.
+    /// Opens it, to judge `package`.
     ///
     /// # Errors
     /// When it can't be read, or is no model that can be computed.
-    pub(super) fn open(&self) -> Result<Box<dyn Reference>, VerifyError> {
+    pub(super) fn open(&self, package: &Package) -> Result<Box<dyn Reference>, VerifyError> {
         Ok(match self {
-            Self::Source { source, task } => Box::new(CandleReference::open(source, *task)?),
+            Self::Source { source, task, engine } => {
+                let metadata = &package.model.description.metadata.user_defined;
+                let converted_for = || {
+                    let name = metadata.get(TASK_KEY)?;
+                    Task::ALL.into_iter().find(|task| task.name() == name)
+                };
+                let task = task.or_else(converted_for);
+                match engine.settled(source) {
+                    Engine::Graph => Box::new(GraphReference::open(source, graph_task(task))?),
+                    _ => Box::new(CandleReference::open(source, task)?),
+                }
+            }
             Self::Module { file } => Box::new(LibtorchReference::open(file)?),
             Self::Recording { file } => Box::new(GoldenReference::open(file)?),
         })
+    }
+}
+
+/// The same task in the converter's words.
+fn graph_task(task: Option<Task>) -> corer_converter::Task {
+    use corer_converter::Task as Other;
+    match task {
+        None => Other::Auto,
+        Some(Task::FeatureExtraction) => Other::FeatureExtraction,
+        Some(Task::SequenceClassification) => Other::SequenceClassification,
+        Some(Task::TokenClassification) => Other::TokenClassification,
+        Some(Task::QuestionAnswering) => Other::QuestionAnswering,
+        Some(Task::FillMask) => Other::FillMask,
+        Some(Task::SentenceEmbedding) => Other::SentenceEmbedding,
     }
 }

@@ -21,7 +21,7 @@ use crate::report_directory;
 /// Verify a package against its source
 ///
 /// Executes the package on this CPU, as it stands on disk and in the precision it declares, computes the same inputs
-/// with a reference that shares no code with the conversion, and compares. Every function and every size the package
+/// with a reference that shares no code with passes, lowering and runtime, and compares. Every function and every size the package
 /// takes is judged, a range at its ends, its default and one size in between. Exits with 4 when any of them is below a
 /// threshold.
 #[derive(clap::Args)]
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     reference: ReferenceArguments,
 
-    /// The head to compute [default: what the checkpoint says]
+    /// The head to compute [default: what the package was converted for, else what the source says]
     #[arg(long, value_parser = one_of(TASKS), conflicts_with = "golden", help_heading = REFERENCE)]
     task: Option<Task>,
 
@@ -93,8 +93,7 @@ pub(crate) struct Arguments {
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct ReferenceArguments {
-    /// The checkpoint directory, computed in f32 by an implementation of its own; or a traced model for --reference-engine
-    /// libtorch
+    /// What the package was made from, computed in f32: a checkpoint directory, a traced (.pt) or exported (.pt2) model
     #[arg(long, value_name = "SOURCE", help_heading = REFERENCE)]
     reference: Option<PathBuf>,
 
@@ -187,6 +186,7 @@ Examples:
   corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2
   corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2 --texts sentences.txt --min-psnr 75
   corer verify Bert.mlpackage --reference bert-base-uncased --random-tokens 32 --seed 7
+  corer verify Traced.mlpackage --reference traced.pt --random-tokens 32
   corer verify Bert.mlpackage --golden expected.safetensors --report report --json
   corer verify Traced.mlpackage --reference traced.pt --reference-engine libtorch --random-tokens 32";
 
@@ -244,7 +244,7 @@ pub(super) fn verify(verification: &Verification, quiet: bool) -> Result<VerifyR
         let package = Package::open(&verification.package)?;
         bars.finish();
         bars.start("reading the reference", 0);
-        let mut reference = verification.against.open()?;
+        let mut reference = verification.against.open(&package)?;
         bars.finish();
         corer_verifier::verify(&package, &mut *reference, &verification.request, &bars)
     };
@@ -341,15 +341,25 @@ impl ThresholdArguments {
 }
 
 /// What `convert --verify` asks for: default inputs and thresholds, seeded token ids where texts can't be read.
-pub(super) fn after_conversion(package: &Path, source: &Path, task: corer_converter::Task) -> Verification {
+pub(super) fn after_conversion(
+    package: &Path,
+    source: &Path,
+    task: corer_converter::Task,
+    engine: Engine,
+) -> Verification {
     let task = Task::ALL
         .into_iter()
         .find(|candidate| candidate.name() == task.name());
     let against = Against::Source {
         source: source.to_owned(),
         task,
+        engine,
     };
-    with_usual_inputs(package, against, source)
+    let beside = match source.is_file() {
+        true => source.parent().unwrap_or(Path::new("")),
+        false => source,
+    };
+    with_usual_inputs(package, against, beside)
 }
 
 /// A verification on texts where a tokenizer lies in `beside`, else on seeded token ids.

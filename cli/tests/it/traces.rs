@@ -289,6 +289,4 @@ fn what_is_no_trace_is_told_what_to_do() {
         2,
     );
     assert!(said.contains("1 names for 2"), "{said}");
-    let said = refused(&scratch, &trace, &["--verify"], 2);
-    assert!(said.contains("checkpoint"), "{said}");
 }

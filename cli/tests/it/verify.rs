@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::checkpoint::{Checkpoint, named};
-use crate::harness::{Scratch, assert_run, fixture};
+use crate::harness::{Scratch, assert_run, fixture, fixtures};
 
 /// A scratch directory with `model`, a copy of a fixture, and `Out.mlpackage` made from it.
 fn converted(name: &str, more: &[&str]) -> (Scratch, Checkpoint) {
@@ -236,4 +236,102 @@ fn verify_with_a_pair_that_is_none() {
             "logits"
         ]
     );
+}
+
+/// A conversion and its verification in one command, with nothing recorded.
+#[test]
+fn every_family_trace_and_export_is_verified_against_its_source() {
+    let families = fixtures().join("families");
+    let mut sources: Vec<_> = ["roberta", "distilbert", "deberta-v3", "modernbert", "nomic-bert"]
+        .map(|family| families.join(family).join("feature-extraction"))
+        .into();
+    sources.push(families.join("roberta/sequence-classification"));
+    sources.push(families.join("bert/feature-extraction/torch2.7-sdpa.pt"));
+    sources.push(families.join("bert/feature-extraction/torch2.7-export.pt2"));
+    sources.push(fixtures().join("own-model/model.pt"));
+    for source in sources {
+        let scratch = Scratch::new();
+        let path = source.display().to_string();
+        let mut convert = vec!["convert", &path, "-o", "Out.mlpackage", "--verify", "--json"];
+        if !path.ends_with(".pt2") {
+            convert.extend(["--sequence-length", "24"]);
+        }
+        if path.contains("own-model") {
+            convert.extend(["--input", "customer=float32:B,5"]);
+        }
+        let (code, report) = json(&scratch, &convert);
+        assert_eq!(code, Some(0), "{path}: {report}");
+        let reference = &report["verification"]["reference"];
+        assert_eq!(
+            reference["kind"], "the source's operations one by one, f32",
+            "{path}"
+        );
+        // The same by hand, the head taken from the package.
+        let verify = [
+            "verify",
+            "Out.mlpackage",
+            "--reference",
+            &path,
+            "--random-tokens",
+            "9",
+            "--json",
+        ];
+        let (code, report) = json(&scratch, &verify);
+        assert_eq!(code, Some(0), "{path}: {report}");
+    }
+}
+
+#[test]
+fn engines_can_be_chosen_and_agree() {
+    let (scratch, _) = converted("sequence-classification", &[]);
+    let verify = [
+        "verify",
+        "Out.mlpackage",
+        "--reference",
+        "model",
+        "--json",
+        "--reference-engine",
+    ];
+    let mut found = Vec::new();
+    for engine in ["candle", "graph"] {
+        let (code, report) = json(&scratch, &[&verify[..], &[engine]].concat());
+        assert_eq!(code, Some(0), "{engine}: {report}");
+        let output = &report["buckets"][0]["outputs"][0];
+        found.push((
+            report["reference"]["kind"].clone(),
+            output["max_abs"].as_f64().expect("a number"),
+        ));
+    }
+    assert_ne!(found[0].0, found[1].0);
+    assert!((found[0].1 - found[1].1).abs() < 1e-5, "{found:?}");
+}
+
+#[test]
+fn a_reference_of_another_architecture_is_an_error_that_says_so() {
+    let (scratch, _) = converted("sequence-classification", &["--sequence-length", "32"]);
+    let families = fixtures().join("families");
+    for (reference, engine, said) in [
+        // Another task's outputs, another family's vocabulary: what differs is told.
+        ("roberta/sequence-classification", "auto", "logits"),
+        ("roberta/feature-extraction", "candle", "model_type"),
+    ] {
+        let path = families.join(reference).display().to_string();
+        let verify = [
+            "verify",
+            "Out.mlpackage",
+            "--reference",
+            &path,
+            "--random-tokens",
+            "4",
+            "--reference-engine",
+            engine,
+        ];
+        let output = scratch.output(&verify);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            matches!(output.status.code(), Some(2..=4)),
+            "{reference}: {stderr}"
+        );
+        assert!(stderr.contains(said), "{reference}: {stderr}");
+    }
 }

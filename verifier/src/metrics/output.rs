@@ -65,7 +65,8 @@ impl OutputComparison {
             top1: (scores && (classes > 1 || kind == OutputKind::Label)).then(|| Agreement::new(resolution)),
             top5: (scores && classes >= TopFive::CLASSES && kind != OutputKind::Label).then(TopFive::default),
             divergence: (scores && classes > 1 && kind != OutputKind::Label).then(Divergence::default),
-            sentences: (!scores).then(Sentences::default),
+            // A single number has a size but no direction, so that all its neighbours are equally near.
+            sentences: (!scores && classes > 1).then(Sentences::default),
             nonfinite: [0; 2],
             rows: 0,
             rows_without_tokens: 0,
@@ -385,6 +386,16 @@ mod tests {
             (Some(1), Some(1.0))
         );
         assert_eq!(sentence.vectors, "the output itself");
+    }
+
+    #[test]
+    fn a_single_number_has_no_neighbours() {
+        let mut output = OutputComparison::new(OutputKind::Vector, &[1], 0.0);
+        for (index, value) in [0.5f32, 0.25, 0.75, 0.125].into_iter().enumerate() {
+            output.add_row(index, &row(&[1]), &[value], &[value + 1e-4]);
+        }
+        assert_eq!(output.report().sentence, None);
+        assert_eq!(output.report().elements, 4);
     }
 
     #[test]

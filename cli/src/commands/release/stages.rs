@@ -11,7 +11,7 @@ use corer_publisher::report::StoredReport;
 use corer_quantizer::Config;
 use corer_verifier::{Inputs, VerifyRequest};
 
-use super::super::reference::Against;
+use super::super::reference::{Against, Engine};
 use super::super::verify::Verification;
 use super::super::{convert, package_output, quantize, verify};
 use super::cache::{self, Cache};
@@ -287,7 +287,7 @@ impl<'a> Stages<'a> {
     fn verify(&self, made: &Made) -> Result<StoredReport, Failure> {
         let mut verification = match &self.manifest.reference {
             Judge::Checkpoint(directory) => {
-                verify::after_conversion(&made.package, directory, self.manifest.request.task)
+                verify::after_conversion(&made.package, directory, self.manifest.request.task, Engine::Auto)
             }
             Judge::Recording(file) => Verification {
                 package: made.package.clone(),

@@ -93,7 +93,8 @@ impl BertConfig {
 }
 
 /// The way out when candle can't compute a model.
-const GOLDEN: &str = "Record PyTorch's outputs and verify against the recording instead";
+const GOLDEN: &str = "Have the source graph computed (--reference-engine graph), or record PyTorch's outputs and verify \
+    against the recording";
 
 /// candle-transformers' names for the activations transformers' `ACT2FN` knows. Its `GeluApproximate` is the tanh
 /// form, which `gelu_new`, `gelu_fast` and `gelu_pytorch_tanh` all are.
