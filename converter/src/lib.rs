@@ -17,12 +17,13 @@ mod constants;
 mod describe;
 mod open;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use corer_mil::DataType;
 use corer_proto::{Metadata, Model};
 
 pub use error::{ConvertError, TensorMismatch, UnsupportedOp};
+pub use lower::Pattern;
 pub use passes::{LeftPlain, PassReport};
 pub use request::{AttentionForm, Buckets, InputSpec, Layout, Precision, Request, Task};
 
@@ -46,6 +47,8 @@ pub struct Conversion {
     pub passes: Vec<PassReport>,
     /// What no pass lifted.
     pub left_plain: Vec<LeftPlain>,
+    /// Operations kept in f32 in an fp16 package, by name.
+    pub kept_f32: Vec<String>,
     /// Tensors of the source the package does not need.
     pub unused: Vec<String>,
     /// What the user should know.
@@ -86,6 +89,7 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
     let longest = (wanted.len() > 1).then(|| shapes.extent().tokens.most);
     let mut weights = Weights::default();
     let mut functions = Vec::with_capacity(wanted.len());
+    let (mut kept_f32, mut seen) = (Vec::new(), BTreeSet::new());
     let mut read = None;
     for (name, shape) in wanted {
         let (mut imported, mut reports) = match model {
@@ -103,7 +107,9 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
             request.attention,
         )?);
         let classifier = classifier(request, &imported, &batch)?;
-        let function = lower::lower(&imported.graph, settings, classifier.as_ref(), &mut weights)?;
+        let mut function = lower::lower(&imported.graph, settings, classifier.as_ref(), &mut weights)?;
+        let kept = lower::keep_f32(&mut function, &request.keep_f32, &mut weights, settings.overflow);
+        kept_f32.extend(kept.into_iter().filter(|name| seen.insert(name.clone())));
         functions.push((name, function));
         // Functions differ in sizes alone, so what is said of one holds for all.
         read.get_or_insert((imported, reports, classifier));
@@ -114,6 +120,19 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
             reason: "names no size".into(),
         });
     };
+    if let Some(idle) = request
+        .keep_f32
+        .iter()
+        .find(|pattern| !kept_f32.iter().any(|name| pattern.matches(name)))
+    {
+        return Err(ConvertError::Request {
+            flag: "--keep-f32",
+            reason: format!(
+                "`{}` names no operation with an fp16 result; `corer inspect` lists the operations of a package",
+                idle.text()
+            ),
+        });
+    }
     let mut metadata = metadata(request, &source, (&batch, &tokens), imported.task);
     let mut notes = imported.notes;
     shapes.describe(&mut metadata.user_defined, &mut notes);
@@ -124,6 +143,7 @@ pub fn convert(request: &Request) -> Result<Conversion, ConvertError> {
         task: imported.task,
         passes,
         left_plain: passes::left_plain(&imported.graph),
+        kept_f32,
         unused: imported.unused,
         notes,
     })

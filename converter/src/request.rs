@@ -7,6 +7,7 @@ use std::str::FromStr;
 use corer_mil::{DataType, Target};
 
 use crate::frontend::aten::ScalarType;
+use crate::lower::Pattern;
 use crate::shapes::Sizes;
 
 /// One conversion.
@@ -30,6 +31,8 @@ pub struct Request {
     pub attention: AttentionForm,
     /// Arithmetic and weight precision.
     pub precision: Precision,
+    /// Operations of an fp16 package that compute in f32 all the same, by name.
+    pub keep_f32: Vec<Pattern>,
     /// Element type of the outputs; the precision's own when `None`.
     pub output_dtype: Option<DataType>,
     /// Clamp weights beyond the fp16 range instead of refusing them.
@@ -57,6 +60,7 @@ impl Request {
             layout: Layout::Ane,
             attention: AttentionForm::Auto,
             precision: Precision::Fp16,
+            keep_f32: Vec::new(),
             output_dtype: None,
             saturate: false,
             classifier: false,
@@ -79,6 +83,9 @@ impl Request {
             self.attention.name(),
             self.precision.name(),
         );
+        for pattern in &self.keep_f32 {
+            flags.push_str(&format!(" --keep-f32 {}", pattern.text()));
+        }
         if let Some(dtype) = self.output_dtype {
             flags.push_str(&format!(" --output-dtype {dtype}"));
         }

@@ -2,6 +2,7 @@
 
 mod ane;
 mod emit;
+mod keep_f32;
 mod layers;
 mod plain;
 mod standard;
@@ -15,6 +16,8 @@ use crate::graph::Graph;
 use crate::request::Layout;
 use crate::source::Overflow;
 
+pub use keep_f32::Pattern;
+pub(crate) use keep_f32::keep_f32;
 pub use weights::Weights;
 
 /// What a lowering needs to know besides the graph.

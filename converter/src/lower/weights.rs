@@ -47,4 +47,15 @@ impl Weights {
         });
         source
     }
+
+    /// The tensor behind a weight handed out before, as an f32 weight; `None` for weights that came from elsewhere.
+    pub(super) fn in_f32(
+        &mut self,
+        source: &Arc<dyn WeightSource>,
+        overflow: Overflow,
+    ) -> Option<Arc<dyn WeightSource>> {
+        let mut all = self.known.values().flatten();
+        let known = all.find(|known| Arc::ptr_eq(&known.source, source))?;
+        Some(self.source(known.tensor.clone(), DataType::Fp32, overflow))
+    }
 }
