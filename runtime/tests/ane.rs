@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use corer_mil::{DataType, Function, FunctionBuilder, Input, Program, Target, TensorType, Value};
-use corer_runtime::{AneRules, Arithmetic, Executable, Extent, Options, Tensor, TensorData, Watch};
+use corer_runtime::{
+    AneRules, Arithmetic, Executable, Extent, Options, Tensor, TensorData, Watch, isolated_losses,
+};
 
 const HALF: DataType = DataType::Fp16;
 
@@ -395,4 +397,45 @@ fn the_watch_sees_what_a_device_would_overflow_on() {
     assert_eq!(found[0].certain_headroom(), Some(32768.0 / 90000.0));
     assert_eq!(found[0].result_headroom(), Some(6.5504));
     assert_eq!(found[0].headroom(), found[0].accumulator_headroom());
+}
+
+/// Each operation's loss is its own: what follows a lossy operation is given what an exact one would have.
+#[test]
+fn losses_are_each_operations_own() {
+    let mut builder = FunctionBuilder::new(Target::Ios18.opset());
+    let x = builder.input("x", TensorType::new(HALF, [2]));
+    let half = |value: f32| Input::from(Value::float(HALF, value));
+    let lossy = builder
+        .op("add", "lossy", vec![("x", (&x).into()), ("y", half(2048.0))])
+        .unwrap();
+    let back = builder
+        .op(
+            "maximum",
+            "back",
+            vec![("x", (&lossy).into()), ("y", half(2050.0))],
+        )
+        .unwrap();
+    let exact = builder
+        .op("mul", "exact", vec![("x", (&back).into()), ("y", half(2.0))])
+        .unwrap();
+    let program = Program {
+        functions: BTreeMap::from([("main".to_owned(), builder.finish(&[exact]))]),
+        attributes: BTreeMap::new(),
+    };
+    // 2048 + 1 is 2048 in fp16; what is below 2050 doesn't come through the second.
+    let rows = [inputs(&[2], &[1.0, 2.0]), inputs(&[2], &[2.0, 1.0])];
+    let found = isolated_losses(&program, "main", &rows, Arithmetic::AsWritten).expect("measured");
+    let found: Vec<(&str, f64, f64)> = found
+        .iter()
+        .map(|loss| (&*loss.operation, loss.noise, loss.signal))
+        .collect();
+    let square = |x: f64| x * x;
+    assert_eq!(
+        found,
+        [
+            ("lossy", 2.0, 2.0 * (square(2049.0) + square(2050.0))),
+            ("back", 0.0, 4.0 * square(2050.0)),
+            ("exact", 0.0, 4.0 * square(4100.0)),
+        ]
+    );
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use corer_mil::{DataType, Dim, Program};
 use corer_proto::Package;
-use corer_runtime::{Arithmetic, Engine as _, Executable, Labels, Options, Tensor as EngineTensor};
+use corer_runtime::{
+    Arithmetic, Engine as _, Executable, Labels, Observation, Options, Tensor as EngineTensor,
+};
 
 use crate::bounds::bounds;
 use crate::buckets::Bucket;
@@ -227,7 +229,23 @@ impl Subject {
         produced.collect()
     }
 
-    fn tensors(&self, rows: &[InputRow]) -> Result<BTreeMap<String, EngineTensor>, VerifyError> {
+    /// Runs `batch`, no more rows than one execution takes, and shows every value.
+    pub(crate) fn observed(
+        &self,
+        batch: &Batch<'_>,
+        observer: &mut dyn FnMut(&Observation<'_>),
+    ) -> Result<(), VerifyError> {
+        let run = self.executable.run_observed(&self.tensors(batch.rows)?, observer);
+        run.map(drop).map_err(|source| VerifyError::Run {
+            path: self.path.clone(),
+            first_row: batch.first_row,
+            rows: batch.rows.len(),
+            source: Box::new(source),
+        })
+    }
+
+    /// The function's inputs for rows, no more than one execution takes.
+    pub(crate) fn tensors(&self, rows: &[InputRow]) -> Result<BTreeMap<String, EngineTensor>, VerifyError> {
         // A last batch that is not full repeats its last row; what comes of that is dropped.
         let missing = self.batch - rows.len();
         let full: Vec<InputRow>;

@@ -1,5 +1,7 @@
 //! What was found, as data. `schema` counts up when a field changes its meaning or goes away.
 
+pub mod numerics;
+
 use serde::{Serialize, Serializer};
 
 use crate::metrics::{Agreement, Divergence, LabelledReport, OutputKind, SpanMatch, TopFive};
@@ -71,6 +73,9 @@ pub struct BucketReport {
     pub probes: ProbeReport,
     /// The limits applied.
     pub thresholds: Thresholds,
+    /// Other arithmetics and headroom, where they were looked at; no part of the verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<numerics::NumericsReport>,
 }
 
 /// A bucket that could not be judged, and why.

@@ -67,6 +67,9 @@ impl fmt::Display for VerifyReport {
                 }
             }
         }
+        for numerics in self.buckets.iter().filter_map(|bucket| bucket.numerics.as_ref()) {
+            write!(f, "{numerics}")?;
+        }
         for bucket in &self.not_judged {
             writeln!(f, "not judged: {}: {}", bucket.name, bucket.reason)?;
         }

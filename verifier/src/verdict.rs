@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use corer_runtime::Arithmetic;
 use serde::Serialize;
 
 use crate::metrics::OutputKind;
@@ -49,6 +50,19 @@ impl Thresholds {
             min_neighbour_overlap,
             finite_without_tokens: true,
             max_change_under_padding: Some(0.0),
+        }
+    }
+
+    /// The defaults in one arithmetic. By the Neural Engine's rules a package can't be as near as on a CPU: gelu alone
+    /// is off by up to 6e-3 (rule N8). Apple's own bar for a compiled model against PyTorch is 40 dB (rule N9); the
+    /// rest is as for compressed packages.
+    pub const fn for_arithmetic(precision: Precision, arithmetic: Arithmetic) -> Self {
+        match (arithmetic, precision) {
+            (Arithmetic::Ane(_), Precision::Fp16) => Self {
+                min_psnr: 40.0,
+                ..Self::for_precision(Precision::Compressed)
+            },
+            _ => Self::for_precision(precision),
         }
     }
 }

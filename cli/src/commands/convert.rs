@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use anstyle::AnsiColor;
 use corer_converter::shapes::Sizes;
 use corer_converter::{
-    AttentionForm, Buckets, Conversion, ConvertError, InputSpec, Layout, Precision, Request, Task,
+    AttentionForm, Buckets, Conversion, ConvertError, InputSpec, Layout, Pattern, Precision, Request, Task,
 };
 use corer_mil::{DataType, Target, WeightError};
 use corer_proto::{WriteOptions, Written};
 use corer_verifier::VerifyReport;
 use serde::Serialize;
 
+use super::mixed::{Mixed, Placement};
 use super::reference::{Against, ENGINES, Engine};
 use super::{calibration, package_output, quantize, verify};
 use crate::arguments::one_of;
@@ -92,7 +93,17 @@ pub(crate) struct Arguments {
 
     /// Precision of weights and arithmetic
     #[arg(long, default_value = "fp16", value_parser = one_of(PRECISIONS), help_heading = PROGRAM)]
-    precision: Precision,
+    precision: Choice,
+
+    /// Texts to find the operations for `--precision mixed` on, one per line, a tab before a second sentence
+    /// [default: forty of corer's own]
+    #[arg(long = "texts", value_name = "FILE", help_heading = PROGRAM)]
+    measured_texts: Option<PathBuf>,
+
+    /// Keep operations in f32 in an fp16 package: names as `corer inspect` lists them or module paths, `*` for
+    /// anything; repeatable
+    #[arg(long = "keep-f32", value_name = "PATTERN", value_parser = pattern, help_heading = PROGRAM)]
+    keep_f32: Vec<Pattern>,
 
     /// Element type of the outputs [default: the precision]
     #[arg(long, value_name = "DTYPE", value_parser = one_of(OUTPUT_DTYPES), help_heading = PROGRAM)]
@@ -229,10 +240,22 @@ const ATTENTIONS: &[(AttentionForm, &str, &str)] = &[
     (AttentionForm::Split, "split", "One einsum per head"),
 ];
 
-const PRECISIONS: &[(Precision, &str, &str)] = &[
-    (Precision::Fp16, "fp16", "Half precision throughout"),
+/// A precision, or what comes of measuring.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    One(Precision),
+    Mixed,
+}
+
+const PRECISIONS: &[(Choice, &str, &str)] = &[
+    (Choice::One(Precision::Fp16), "fp16", "Half precision throughout"),
     (
-        Precision::Fp32,
+        Choice::Mixed,
+        "mixed",
+        "fp16, but f32 where the source's texts need it to stay within limits and thresholds",
+    ),
+    (
+        Choice::One(Precision::Fp32),
         "fp32",
         "Single precision; never runs on the Neural Engine",
     ),
@@ -261,8 +284,13 @@ Examples:
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     package_output::check(&arguments.output, arguments.force)?;
     let against = arguments.against()?;
-    let mut conversion = corer_converter::convert(&arguments.request())
-        .map_err(|error| conversion_failure(error, arguments.task))?;
+    let mut request = arguments.request();
+    let mixed = arguments.mixed(&request, quiet)?;
+    if let Some(mixed) = &mixed {
+        request.keep_f32.extend(mixed.patterns());
+    }
+    let mut conversion =
+        corer_converter::convert(&request).map_err(|error| conversion_failure(error, arguments.task))?;
     let messages = Messages::new(quiet);
     for note in &conversion.notes {
         messages.note(note)?;
@@ -344,6 +372,9 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
             .collect(),
         explain: arguments.explain_passes,
         compression: compression.as_ref(),
+        mixed: mixed.as_ref(),
+        kept_f32: &conversion.kept_f32,
+        placement: (!conversion.kept_f32.is_empty()).then(|| Placement::of(&conversion)),
         verification: verification.as_ref(),
         exit_code: failure.as_ref().map_or(Exit::Done, Failure::exit).code(),
     };
@@ -367,6 +398,29 @@ impl Arguments {
         }
     }
 
+    /// What has to stay in f32, if that is to be measured.
+    fn mixed(&self, request: &Request, quiet: bool) -> Result<Option<Mixed>, Failure> {
+        let refuse = |message: &str| Err(Failure::new(Exit::Usage, message));
+        if self.precision != Choice::Mixed {
+            return match self.measured_texts {
+                Some(_) => refuse("--texts is for --precision mixed; `corer verify` takes texts to judge on"),
+                None => Ok(None),
+            };
+        }
+        if self.source.is_file() {
+            return refuse(
+                "--precision mixed measures against a checkpoint; a trace or export is none: name operations with \
+                 --keep-f32",
+            );
+        }
+        if self.weights.config()?.is_some() {
+            return refuse(
+                "--precision mixed is chosen for weights as they are; compress with `corer quantize` afterwards",
+            );
+        }
+        Mixed::choose(request, &self.output, self.measured_texts.as_deref(), quiet).map(Some)
+    }
+
     fn request(&self) -> Request {
         Request {
             source: self.source.clone(),
@@ -377,7 +431,11 @@ impl Arguments {
             target: self.target,
             layout: self.layout,
             attention: self.attention,
-            precision: self.precision,
+            precision: match self.precision {
+                Choice::One(precision) => precision,
+                Choice::Mixed => Precision::Fp16,
+            },
+            keep_f32: self.keep_f32.clone(),
             output_dtype: self.output_dtype,
             saturate: self.saturate,
             classifier: self.classifier,
@@ -385,6 +443,13 @@ impl Arguments {
             inputs: self.inputs.clone(),
             output_names: self.output_names.clone(),
         }
+    }
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    match text.trim_matches('*').is_empty() && text != "*" {
+        true => Err("must name operations".to_owned()),
+        false => Ok(Pattern::new(text)),
     }
 }
 
@@ -489,6 +554,15 @@ struct Report<'a> {
     explain: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     compression: Option<&'a corer_quantizer::Report>,
+    /// What was chosen to stay in f32, with reasons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mixed: Option<&'a Mixed>,
+    /// All that stays in f32.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    kept_f32: &'a [String],
+    /// What that costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placement: Option<Placement>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verification: Option<&'a VerifyReport>,
     exit_code: u8,
@@ -537,6 +611,33 @@ impl Report<'_> {
         Ok(())
     }
 
+    /// What stays in f32, why, and what it costs.
+    fn precision(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        if let Some(mixed) = self.mixed {
+            writeln!(
+                out,
+                "  mixed    {} operations need f32, found on {} rows",
+                mixed.kept.len(),
+                mixed.rows
+            )?;
+            for kept in &mixed.kept {
+                writeln!(out, "    {}: {}", kept.operation, kept.reason)?;
+            }
+        }
+        let Some(placement) = self.placement else {
+            return Ok(());
+        };
+        if self.mixed.is_none() {
+            writeln!(out, "  in f32   {}", self.kept_f32.join(", "))?;
+        }
+        writeln!(
+            out,
+            "  costs    {} operations off the Neural Engine (rule D1) in {} stretches, each two changes of engine \
+             (rules P2, P9: 0.25 ms where that was measured, on M4), {} casts",
+            placement.off_engine, placement.stretches, placement.casts
+        )
+    }
+
     fn print(&self, json: bool) -> std::io::Result<()> {
         if json {
             return output::json(self);
@@ -556,6 +657,7 @@ impl Report<'_> {
             if self.explain {
                 self.passes(out)?;
             }
+            self.precision(out)?;
             if let Some(report) = self.compression {
                 write!(out, "\n{}", quantize::Table(report))?;
             }

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod init;
 pub(crate) mod inspect;
+mod mixed;
 mod package_output;
 pub(crate) mod publish;
 pub(crate) mod pull;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use corer_proto::Package;
 use corer_verifier::{
-    Arithmetic, InputError, Inputs, Labels, Progress as _, Task, ThresholdOverrides, VerifyError,
-    VerifyReport, VerifyRequest,
+    AneRules, Arithmetic, InputError, Inputs, Labels, Numerics, Progress as _, Task, ThresholdOverrides,
+    VerifyError, VerifyReport, VerifyRequest,
 };
 use serde::Serialize;
 
@@ -70,9 +70,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", help_heading = EXECUTION)]
     function: Option<String>,
 
-    /// Precision to execute in
-    #[arg(long, default_value = "as-written", value_parser = one_of(ARITHMETICS), help_heading = EXECUTION)]
-    arithmetic: Arithmetic,
+    /// Arithmetic to execute and judge in
+    #[arg(long, default_value = "as-written", value_parser = one_of(MODES), help_heading = EXECUTION)]
+    arithmetic: Mode,
+
+    #[command(flatten)]
+    numerics: NumericsArguments,
 
     /// Threads to execute with [default: all cores]
     #[arg(long, value_name = "N", help_heading = EXECUTION)]
@@ -134,9 +137,88 @@ struct ThresholdArguments {
     allow_nonfinite_without_tokens: bool,
 }
 
+/// What is looked at beside the verdict.
+#[derive(clap::Args)]
+struct NumericsArguments {
+    /// Arithmetics to report beside the judged one: f32, as-written, ane; and headroom, how near values come to a
+    /// limit. No part of the verdict
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "ane,headroom",
+        value_parser = one_of(LOOKS),
+        hide_possible_values = true,
+        help_heading = NUMERICS
+    )]
+    numerics: Vec<Look>,
+
+    /// Rules of the arithmetic `ane`: all, default, none, names or ids, each with + or - [default: all but contested
+    /// ones]
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true, help_heading = NUMERICS)]
+    ane_rules: Option<AneRules>,
+
+    /// Look at the first N rows
+    #[arg(long, value_name = "N", default_value_t = Numerics::ROWS, help_heading = NUMERICS)]
+    numerics_rows: usize,
+
+    /// Leave numerics out
+    #[arg(long, help_heading = NUMERICS)]
+    fast: bool,
+}
+
+impl NumericsArguments {
+    fn arithmetic(&self, mode: Mode) -> Arithmetic {
+        match mode {
+            Mode::F32 => Arithmetic::F32,
+            Mode::AsWritten => Arithmetic::AsWritten,
+            Mode::Ane => Arithmetic::Ane(self.ane_rules.unwrap_or_default()),
+        }
+    }
+
+    fn wanted(&self, judged: Mode) -> Numerics {
+        if self.fast {
+            return Numerics::none();
+        }
+        let mut wanted = Numerics {
+            rows: self.numerics_rows,
+            ..Numerics::none()
+        };
+        for look in &self.numerics {
+            match look {
+                Look::Headroom => wanted.headroom = true,
+                Look::Mode(mode) if *mode == judged => {}
+                Look::Mode(mode) => {
+                    let arithmetic = self.arithmetic(*mode);
+                    if !wanted.modes.contains(&arithmetic) {
+                        wanted.modes.push(arithmetic);
+                    }
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// An arithmetic by its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    F32,
+    AsWritten,
+    Ane,
+}
+
+/// What `--numerics` names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Mode(Mode),
+    Headroom,
+}
+
 const REFERENCE: &str = "Reference";
 const INPUTS: &str = "Inputs";
 const EXECUTION: &str = "Execution";
+const NUMERICS: &str = "Numerics";
 const THRESHOLDS: &str = "Thresholds";
 
 const TASKS: &[(Task, &str, &str)] = &[
@@ -172,13 +254,29 @@ const TASKS: &[(Task, &str, &str)] = &[
     ),
 ];
 
-const ARITHMETICS: &[(Arithmetic, &str, &str)] = &[
+const MODES: &[(Mode, &str, &str)] = &[
     (
-        Arithmetic::AsWritten,
+        Mode::AsWritten,
         "as-written",
         "Every value rounded to the type the program declares",
     ),
-    (Arithmetic::F32, "f32", "Every value in single precision"),
+    (Mode::F32, "f32", "Every value in single precision"),
+    (
+        Mode::Ane,
+        "ane",
+        "fp16 by published rules of the Neural Engine: a prediction",
+    ),
+];
+
+const LOOKS: &[(Look, &str, &str)] = &[
+    (Look::Mode(Mode::F32), "f32", "Every value in single precision"),
+    (Look::Mode(Mode::AsWritten), "as-written", "Rounded as declared"),
+    (
+        Look::Mode(Mode::Ane),
+        "ane",
+        "By published rules of the Neural Engine",
+    ),
+    (Look::Headroom, "headroom", "How near values come to a limit"),
 ];
 
 const AFTER_HELP: &str = "\
@@ -315,7 +413,8 @@ impl Arguments {
             against,
             request: VerifyRequest {
                 function: self.function.clone(),
-                arithmetic: self.arithmetic,
+                arithmetic: self.numerics.arithmetic(self.arithmetic),
+                numerics: self.numerics.wanted(self.arithmetic),
                 threads: self.threads.map(NonZeroUsize::get),
                 pairs: self.outputs.clone(),
                 thresholds: self.thresholds.overrides(),

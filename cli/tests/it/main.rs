@@ -13,6 +13,7 @@ mod interrupt;
 mod labels;
 mod lengths;
 mod libtorch;
+mod numerics;
 mod one_model;
 mod publish;
 mod quantize;

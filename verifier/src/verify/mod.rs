@@ -4,6 +4,7 @@ mod classes;
 mod compare;
 mod feed;
 mod labelling;
+mod numerics;
 
 use corer_proto::Package;
 use corer_runtime::Arithmetic;
@@ -19,6 +20,7 @@ use crate::report::{BucketReport, ExecutionReport, NotJudged, PackageReport, SCH
 use crate::verdict::{ThresholdOverrides, Thresholds, Verdict};
 
 use feed::Feeder;
+pub use numerics::Numerics;
 
 /// On what a package is judged, and how strictly.
 #[derive(Clone, PartialEq, Debug)]
@@ -37,6 +39,8 @@ pub struct VerifyRequest {
     pub thresholds: ThresholdOverrides,
     /// Known answers to the texts.
     pub labels: Option<Labels>,
+    /// What else its values are looked at for, in the bucket a caller gets by default.
+    pub numerics: Numerics,
 }
 
 impl VerifyRequest {
@@ -50,6 +54,7 @@ impl VerifyRequest {
             pairs: Vec::new(),
             thresholds: ThresholdOverrides::default(),
             labels: None,
+            numerics: Numerics::none(),
         }
     }
 }
@@ -118,7 +123,7 @@ pub fn verify(
         }
         let inputs = feeder.rows(subject, reference)?;
         let rows = inputs.rows.len();
-        let report = judge(request, bucket, subject, reference, inputs, progress)?;
+        let report = judge(request, package, bucket, subject, reference, inputs, progress)?;
         interrupted |= report.inputs.rows < rows;
         judged.push(report);
     }
@@ -155,6 +160,7 @@ pub fn verify(
 /// Judges one bucket.
 fn judge(
     request: &VerifyRequest,
+    package: &Package,
     bucket: &Bucket,
     subject: &Subject,
     reference: &dyn Reference,
@@ -163,12 +169,27 @@ fn judge(
 ) -> Result<BucketReport, VerifyError> {
     let not_taken = feed::fit(subject, &mut inputs, reference.recorded().is_some())?;
     let compared = compare::compare(subject, reference, &inputs, request, progress)?;
+    let interrupted = compared.rows < inputs.rows.len();
     inputs.rows.truncate(compared.rows);
     let outputs = compared.outputs;
     let probes = probes::probe(subject, &inputs)?;
     let thresholds = request
         .thresholds
-        .over(Thresholds::for_precision(subject.precision));
+        .over(Thresholds::for_arithmetic(subject.precision, request.arithmetic));
+    // Buckets share their weights; the default is the longest.
+    let numerics = match bucket.default && !interrupted {
+        true => {
+            let look = numerics::Look {
+                package,
+                bucket,
+                reference,
+                request,
+                progress,
+            };
+            look.at(&inputs)?
+        }
+        false => None,
+    };
     Ok(BucketReport {
         name: bucket.name.clone(),
         function: bucket.function.clone(),
@@ -182,5 +203,6 @@ fn judge(
         spans: compared.spans,
         probes,
         thresholds,
+        numerics,
     })
 }
