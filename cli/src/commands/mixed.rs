@@ -174,7 +174,12 @@ impl Measuring<'_> {
             ..WriteOptions::default()
         };
         corer_proto::write(&self.package, &conversion.model, &options).map_err(write_failure)?;
-        let mut verification = verify::after_conversion(&self.package, &self.request.source, conversion.task);
+        let mut verification = verify::after_conversion(
+            &self.package,
+            &self.request.source,
+            conversion.task,
+            super::reference::Engine::Auto,
+        );
         if let Some(texts) = self.texts {
             verification.request.inputs = Inputs::Texts {
                 file: Some(texts.to_owned()),
