@@ -214,12 +214,11 @@ where
     ) -> bool {
         // SAFETY: `Module::trace` gave this context, and it outlives the call.
         let traced = unsafe { &mut *context.cast::<Self>() };
-        // SAFETY: as many tensors as said, each ours from now on.
+        // SAFETY: as many pointers as said.
         let inputs = unsafe { std::slice::from_raw_parts(inputs, count) };
-        let inputs = inputs
-            .iter()
-            .map(|tensor| unsafe { Tensor::from_ptr(*tensor) })
-            .collect();
+        // SAFETY: each is a tensor that is ours from now on.
+        let own = |tensor: &*mut C_tensor| unsafe { Tensor::from_ptr(*tensor) };
+        let inputs = inputs.iter().map(own).collect();
         let Some(body) = traced.body.take() else {
             return false;
         };
