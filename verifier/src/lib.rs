@@ -29,6 +29,7 @@ pub use progress::{NoProgress, Progress};
 pub use reference::Reference;
 pub use reference::candle::{CandleReference, Task};
 pub use reference::golden::GoldenReference;
+pub use reference::package::PackageReference;
 pub use report::VerifyReport;
 pub use tensor::Tensor;
 pub use verdict::{Reason, ThresholdOverrides, Thresholds, Verdict};

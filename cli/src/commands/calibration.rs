@@ -19,7 +19,7 @@ pub(super) struct Texts {
     calibrate: Option<PathBuf>,
 
     /// The tokenizer.json for the texts, or a directory with one
-    #[arg(long, value_name = "PATH", requires = "calibrate", help_heading = CALIBRATION)]
+    #[arg(long, value_name = "PATH", help_heading = CALIBRATION)]
     tokenizer: Option<PathBuf>,
 }
 
@@ -32,6 +32,25 @@ pub(super) struct Rows {
 }
 
 impl Texts {
+    /// The tokenizer.json named.
+    pub(super) fn tokenizer(&self) -> Option<PathBuf> {
+        self.tokenizer.as_deref().map(within)
+    }
+
+    /// Refuses a tokenizer that nothing would use.
+    ///
+    /// # Errors
+    /// When one is named without texts for it.
+    pub(super) fn refuse_idle_tokenizer(&self, users: &str) -> Result<(), Failure> {
+        match (&self.tokenizer, &self.calibrate) {
+            (Some(_), None) => Err(Failure::new(
+                Exit::Usage,
+                format!("--tokenizer is only of use with {users}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The texts as inputs; `None` when there are none. `source` has the tokenizer unless another is named.
     ///
     /// # Errors
@@ -40,15 +59,10 @@ impl Texts {
         let Some(texts) = &self.calibrate else {
             return Ok(None);
         };
-        let tokenizer = self.tokenizer.as_deref().or(source).ok_or_else(|| {
+        let tokenizer = self.tokenizer().or_else(|| source.map(within)).ok_or_else(|| {
             Failure::new(Exit::Usage, "--calibrate needs the model's tokenizer")
                 .hint("name its tokenizer.json, or the checkpoint directory, with --tokenizer")
         })?;
-        let tokenizer = if tokenizer.is_dir() {
-            tokenizer.join("tokenizer.json")
-        } else {
-            tokenizer.to_owned()
-        };
         // The longest one sees most of each text; the others share its weights.
         let (function, shape) = program
             .functions
@@ -115,6 +129,15 @@ impl Texts {
             function: function.clone(),
             rows: rows.collect::<Result<_, _>>()?,
         }))
+    }
+}
+
+/// The tokenizer of a directory, or the file itself.
+fn within(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        path.join("tokenizer.json")
+    } else {
+        path.to_owned()
     }
 }
 

@@ -283,6 +283,7 @@ Examples:
 /// When the output is in the way, the source can't be converted, or the package can't be written.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     package_output::check(&arguments.output, arguments.force)?;
+    arguments.texts.refuse_idle_tokenizer("--calibrate")?;
     let against = arguments.against()?;
     let mut request = arguments.request();
     let mixed = arguments.mixed(&request, quiet)?;

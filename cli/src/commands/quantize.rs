@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use corer_mil::Target;
 use corer_proto::{Model, Package, WriteOptions};
 use corer_quantizer::{Calibration, Config, QuantizeError, Report, Request, Scheme, Wanted, WeightReport};
+use corer_verifier::{Inputs, VerifyReport, VerifyRequest};
 use serde::Serialize;
 
 use super::calibration::{Rows, Texts};
 use super::package_output;
+use super::reference::Against;
+use super::verify::{Verification, below, verify};
 use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
 use crate::failure::Failure;
@@ -50,6 +53,15 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     texts: Texts,
 
+    /// Execute the written package and the one it was made from on the same inputs and report what compression costs
+    #[arg(long, conflicts_with = "plan", help_heading = PARITY)]
+    verify: bool,
+
+    /// Texts to compare on, one per line, through the tokenizer of --tokenizer; none of those calibrated on [default:
+    /// forty of corer's own with a tokenizer, else random token ids]
+    #[arg(long = "verify-texts", value_name = "FILE", requires_all = ["verify", "tokenizer"], help_heading = PARITY)]
+    verify_texts: Option<PathBuf>,
+
     /// Write the program for this target, should it be older
     #[arg(long, value_parser = one_of(TARGETS))]
     target: Option<Target>,
@@ -80,6 +92,7 @@ pub(super) struct Schemes {
 }
 
 const WEIGHTS: &str = "Weights";
+const PARITY: &str = "End to end";
 
 const TARGETS: &[(Target, &str, &str)] = &[
     (Target::Ios16, "ios16", "iOS 16, macOS 13"),
@@ -93,6 +106,7 @@ Examples:
   corer quantize MiniLM.mlpackage -o MiniLM-int8.mlpackage --weights int8
   corer quantize MiniLM.mlpackage -o MiniLM-lut4.mlpackage --weights lut4-g16 --target ios18
   corer quantize MiniLM.mlpackage -o MiniLM-int4.mlpackage --weights int4 --calibrate texts.txt --tokenizer all-MiniLM-L6-v2
+  corer quantize MiniLM.mlpackage -o MiniLM-lut6.mlpackage --weights lut6 --verify --tokenizer all-MiniLM-L6-v2
   corer quantize MiniLM.mlpackage --config weights.toml --plan
   corer quantize MiniLM-int8.mlpackage -o MiniLM.mlpackage --weights fp16";
 
@@ -133,6 +147,9 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     {
         package_output::check(output, arguments.force)?;
     }
+    if !arguments.verify {
+        arguments.texts.refuse_idle_tokenizer("--calibrate or --verify")?;
+    }
     let config = arguments.config()?;
     let package = Package::open(&arguments.package).map_err(|error| Failure::new(Exit::Package, error))?;
     let messages = Messages::new(quiet);
@@ -141,7 +158,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         let report = corer_quantizer::plan(&model.program, &config, arguments.target)
             .map_err(|error| failure(error, Exit::Package))?;
         tell(&report, &messages)?;
-        arguments.print(&report, None)?;
+        arguments.print(&report, None, None)?;
         return Ok(Exit::Done);
     };
     let texts = arguments.texts.rows(&model.program, None)?;
@@ -166,15 +183,27 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     };
     let written = corer_proto::write(output, &model, &options)
         .map_err(|error| package_output::failure(error, Exit::Package))?;
-    arguments.print(
-        &report,
-        Some(Written {
-            package: output.display().to_string(),
-            digest: written.digest,
-            bytes: written.bytes,
-        }),
-    )?;
-    Ok(Exit::Done)
+    let written = Written {
+        package: output.display().to_string(),
+        digest: written.digest,
+        bytes: written.bytes,
+    };
+    let verification = match arguments.verify {
+        true => {
+            let hint = "the package was written; only its verification did not come to a verdict";
+            let judged = verify(&arguments.verification(output), quiet);
+            Some(judged.map_err(|failure| failure.hint(hint))?)
+        }
+        false => None,
+    };
+    arguments.print(&report, Some(&written), verification.as_ref())?;
+    match verification.filter(|report| !report.verdict.passed) {
+        Some(report) => {
+            messages.note(&format!("{} stays where it was written", written.package))?;
+            Err(below(&report).already_on_stdout())
+        }
+        None => Ok(Exit::Done),
+    }
 }
 
 /// How to compress a model's weights.
@@ -329,13 +358,43 @@ impl Arguments {
         Ok(config)
     }
 
-    fn print(&self, report: &Report, written: Option<Written>) -> std::io::Result<()> {
+    /// The written package against the one it was made from.
+    fn verification(&self, output: &Path) -> Verification {
+        let inputs = match self.texts.tokenizer() {
+            Some(tokenizer) => Inputs::Texts {
+                file: self.verify_texts.clone(),
+                tokenizer: Some(tokenizer),
+            },
+            None => Inputs::Tokens { seed: 0, rows: 32 },
+        };
+        let mut request = VerifyRequest::new(inputs);
+        request.threads = self.threads.map(NonZeroUsize::get);
+        Verification {
+            package: output.to_owned(),
+            against: Against::Package {
+                package: self.package.clone(),
+            },
+            request,
+        }
+    }
+
+    fn print(
+        &self,
+        report: &Report,
+        written: Option<&Written>,
+        verification: Option<&VerifyReport>,
+    ) -> std::io::Result<()> {
+        let exit = match verification {
+            Some(verification) if !verification.verdict.passed => Exit::Gate,
+            _ => Exit::Done,
+        };
         if self.json {
             return output::json(&Document {
                 written,
                 plan: self.plan,
                 report,
-                exit_code: Exit::Done.code(),
+                verification,
+                exit_code: exit.code(),
             });
         }
         output::text(|out| {
@@ -349,6 +408,10 @@ impl Arguments {
                     written.digest
                 ),
                 None => writeln!(out, "\nnothing was written"),
+            }?;
+            match verification {
+                Some(verification) => write!(out, "\n{verification}"),
+                None => Ok(()),
             }
         })
     }
@@ -364,10 +427,12 @@ struct Written {
 #[derive(Serialize)]
 struct Document<'a> {
     #[serde(flatten)]
-    written: Option<Written>,
+    written: Option<&'a Written>,
     plan: bool,
     #[serde(flatten)]
     report: &'a Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification: Option<&'a VerifyReport>,
     exit_code: u8,
 }
 

@@ -7,7 +7,7 @@ use corer_converter::source::{Source, SourceModel};
 use corer_libtorch::{LibtorchError, LibtorchReference};
 use corer_proto::Package;
 use corer_references::GraphReference;
-use corer_verifier::{CandleReference, GoldenReference, Reference, Task, VerifyError};
+use corer_verifier::{CandleReference, GoldenReference, PackageReference, Reference, Task, VerifyError};
 
 use super::trace;
 use crate::exit_codes::Exit;
@@ -118,6 +118,11 @@ pub(super) enum Against {
         /// A safetensors file.
         file: PathBuf,
     },
+    /// Another package.
+    Package {
+        /// The .mlpackage directory.
+        package: PathBuf,
+    },
 }
 
 /// Metadata key of the task a package was converted for.
@@ -144,6 +149,7 @@ impl Against {
             }
             Self::Module { file } => Box::new(LibtorchReference::open(file)?),
             Self::Recording { file } => Box::new(GoldenReference::open(file)?),
+            Self::Package { package } => Box::new(PackageReference::open(package, None)?),
         })
     }
 }

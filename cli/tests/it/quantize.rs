@@ -364,3 +364,69 @@ fn convert_with_a_scheme_writes_what_quantize_does() {
     };
     assert!(weights("Out.mlpackage") == weights("Direct.mlpackage"));
 }
+
+#[test]
+fn what_was_written_is_held_against_what_it_was_made_from() {
+    let scratch = converted(&[]);
+    for (more, origin) in [
+        (&["--tokenizer", "model"][..], "sentences"),
+        (&[], "token ids from seed 0"),
+    ] {
+        let arguments = with(&[
+            "--weights",
+            "int8",
+            "--threshold",
+            "500",
+            "--verify",
+            "--json",
+            "--force",
+        ]);
+        let output = scratch.output(&[&arguments[..], more].concat());
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+        let parity = &document["verification"];
+        assert_eq!(parity["reference"]["kind"], "another package");
+        assert_eq!(parity["package"]["digest"], document["digest"]);
+        let bucket = &parity["buckets"][0];
+        let said = bucket["inputs"]["origin"].as_str().expect("an origin");
+        assert!(said.contains(origin), "{said}");
+        let sentences = &bucket["outputs"][0]["sentence"]["cosine"];
+        let (least, mean) = (sentences["min"].as_f64(), sentences["mean"].as_f64());
+        // Something is lost, and little of it.
+        assert!(least > Some(0.99) && mean < Some(1.0 - 1e-9), "{sentences}");
+    }
+}
+
+#[test]
+fn compression_that_costs_too_much_ends_with_the_gate() {
+    let scratch = converted(&[]);
+    let output = scratch.output(&with(&[
+        "--weights",
+        "lut1",
+        "--threshold",
+        "500",
+        "--verify",
+        "--json",
+    ]));
+    assert_eq!(output.status.code(), Some(4));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!(document["exit_code"], 4);
+    assert_eq!(document["verification"]["verdict"]["passed"], false);
+    assert!(scratch.path().join("Out.mlpackage").is_dir());
+}
+
+#[test]
+fn a_tokenizer_nobody_uses_is_refused() {
+    let scratch = converted(&[]);
+    let output = scratch.output(&with(&["--weights", "int8", "--tokenizer", "model"]));
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("--tokenizer is only of use with --calibrate or --verify"),
+        "{said}"
+    );
+}

@@ -1,10 +1,11 @@
 //! What a package is held against: the same model computed by someone else.
 //!
 //! Nothing here knows the converter. [`candle`] computes the checkpoint with candle-transformers; [`golden`] plays
-//! back what PyTorch computed elsewhere.
+//! back what PyTorch computed elsewhere; [`package`] executes another package.
 
 pub mod candle;
 pub mod golden;
+pub mod package;
 pub(crate) mod stored;
 
 use std::collections::BTreeMap;
