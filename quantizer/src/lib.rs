@@ -15,6 +15,7 @@ mod grid;
 mod kmeans;
 mod linear;
 mod mask;
+mod names;
 mod pack;
 mod palette;
 pub mod progress;

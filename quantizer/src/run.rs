@@ -13,6 +13,7 @@ use crate::decompress::decompress;
 use crate::dense::Dense;
 use crate::emit::{self, Emitted};
 use crate::error::QuantizeError;
+use crate::names;
 use crate::progress::Progress;
 use crate::raise::raise;
 use crate::report::{Report, WeightReport};
@@ -177,6 +178,7 @@ pub fn quantize(mut program: Program, request: &Request<'_>) -> Result<Quantized
         for (value, size) in replace(body, &mut replaced, opset, &mut taken) {
             bytes.insert((name.clone(), value), size);
         }
+        names::shorten(body, &mut taken);
     }
     for weight in &mut weights {
         if let Some(size) = bytes.get(&(weight.function.clone(), weight.name.clone())) {
