@@ -31,7 +31,7 @@ pub(super) const ENGINES: &[(Engine, &str, &str)] = &[
     (
         Engine::Auto,
         "auto",
-        "candle for BERT checkpoints, graph for everything else",
+        "candle for BERT checkpoints, the runtime for packages, graph for everything else",
     ),
     (
         Engine::Candle,
@@ -57,6 +57,10 @@ impl Engine {
     /// When this build lacks the engine, or the source is none for it.
     pub(super) fn against(self, source: &Path, task: Option<Task>) -> Result<Against, Failure> {
         match self {
+            // No checkpoint has a file of this name, and every package does.
+            Self::Auto if source.is_dir() && source.join("Manifest.json").is_file() => Ok(Against::Package {
+                package: source.to_owned(),
+            }),
             Self::Auto | Self::Candle | Self::Graph => Ok(Against::Source {
                 source: source.to_owned(),
                 task,

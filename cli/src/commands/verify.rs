@@ -402,6 +402,10 @@ impl Arguments {
                 seed: self.seed,
                 rows: rows.get(),
             },
+            // A package brings no tokenizer.
+            (Against::Package { .. }, None) if self.tokenizer.is_none() && self.texts.is_none() => {
+                Inputs::Tokens { seed: 0, rows: 32 }
+            }
             (_, None) => Inputs::Texts {
                 file: self.texts.clone(),
                 tokenizer: self.tokenizer.clone(),

@@ -335,3 +335,63 @@ fn a_reference_of_another_architecture_is_an_error_that_says_so() {
         assert!(stderr.contains(said), "{reference}: {stderr}");
     }
 }
+
+#[test]
+fn another_package_is_a_reference_on_token_ids_or_on_texts() {
+    let (scratch, _) = converted("feature-extraction", &["--sequence-length", "16"]);
+    let quantize = [
+        "quantize",
+        "Out.mlpackage",
+        "-o",
+        "Small.mlpackage",
+        "--weights",
+        "int8",
+    ];
+    assert!(scratch.output(&quantize).status.success());
+    let (code, report) = json(
+        &scratch,
+        &[
+            "verify",
+            "Small.mlpackage",
+            "--reference",
+            "Out.mlpackage",
+            "--json",
+        ],
+    );
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["reference"]["kind"], "another package");
+    let psnr = |report: &Value| {
+        report["buckets"][0]["outputs"][0]["psnr"]
+            .as_f64()
+            .expect("decibels")
+    };
+    assert!((30.0..70.0).contains(&psnr(&report)), "{report}");
+    let texts = ["--tokenizer", "model/tokenizer.json"];
+    let verify = [
+        "verify",
+        "Small.mlpackage",
+        "--reference",
+        "Out.mlpackage",
+        "--json",
+    ];
+    let (code, report) = json(&scratch, &[&verify[..], &texts].concat());
+    assert_eq!(
+        (code, &report["buckets"][0]["inputs"]["rows"]),
+        (Some(0), &Value::from(40)),
+        "{report}"
+    );
+    // A package of another length has no answers.
+    let other = [
+        "convert",
+        "model",
+        "-o",
+        "Long.mlpackage",
+        "--sequence-length",
+        "32",
+    ];
+    assert!(scratch.output(&other).status.success());
+    let output = scratch.output(&["verify", "Small.mlpackage", "--reference", "Long.mlpackage"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("takes 1 × 32 tokens, not 1 × 16"), "{said}");
+}
