@@ -96,7 +96,8 @@ pub(crate) struct Arguments {
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct ReferenceArguments {
-    /// What the package was made from, computed in f32: a checkpoint directory, a traced (.pt) or exported (.pt2) model
+    /// What the package was made from, computed in f32: a checkpoint directory, a traced (.pt) or exported (.pt2) model;
+    /// or another package, executed as written
     #[arg(long, value_name = "SOURCE", help_heading = REFERENCE)]
     reference: Option<PathBuf>,
 
