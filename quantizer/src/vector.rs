@@ -216,6 +216,11 @@ impl Vectors {
         self.runs.iter().map(pick).collect()
     }
 
+    /// Gives the vectors of a run the codes of the entries of `table` nearest to them.
+    fn assign(&self, run: Range<usize>, table: &[f32], codes: &mut [u8]) {
+        nearest(&self.points, self.count, run, table, self.length, codes);
+    }
+
     /// What Lloyd's algorithm needs of these vectors, by cell.
     fn sums(&self, tables: &[f32], entries: usize) -> BTreeMap<usize, Sums> {
         let mut all = BTreeMap::new();
@@ -223,14 +228,7 @@ impl Vectors {
         let mut codes = vec![0; self.count];
         for (cell, run) in &self.runs {
             let table = &tables[cell * size..][..size];
-            nearest(
-                &self.points,
-                self.count,
-                run.clone(),
-                table,
-                self.length,
-                &mut codes,
-            );
+            self.assign(run.clone(), table, &mut codes);
             let sums = all
                 .entry(*cell)
                 .or_insert_with(|| Sums::new(entries, self.length));
@@ -245,14 +243,7 @@ impl Vectors {
         let mut decoded = vec![0f32; self.points.len()];
         for (cell, run) in &self.runs {
             let table = &tables[cell * size..][..size];
-            nearest(
-                &self.points,
-                self.count,
-                run.clone(),
-                table,
-                self.length,
-                &mut codes,
-            );
+            self.assign(run.clone(), table, &mut codes);
             for step in 0..self.length {
                 let decoded = &mut decoded[step * self.count..][run.clone()];
                 for (decoded, code) in decoded.iter_mut().zip(&codes[run.clone()]) {

@@ -30,7 +30,8 @@ fn numerics(report: &Value) -> &Value {
     &report["buckets"][0]["numerics"]
 }
 
-fn convert(scratch: &Scratch, more: &[&str]) {
+/// Converts `model` and returns what was printed.
+fn convert(scratch: &Scratch, more: &[&str]) -> String {
     let arguments = [
         "convert",
         "model",
@@ -40,7 +41,9 @@ fn convert(scratch: &Scratch, more: &[&str]) {
         "--sequence-length",
         "64",
     ];
-    assert_eq!(run(scratch, &[&arguments, more].concat()).0, 0);
+    let (code, text) = run(scratch, &[&arguments, more].concat());
+    assert_eq!(code, 0);
+    text
 }
 
 /// The operation of the layer among those whose headroom is reported.
@@ -158,17 +161,7 @@ fn mixed_precision_keeps_what_overflows() {
     overflowing(&scratch);
     for layout in ["ane", "standard"] {
         let options = ["--layout", layout, "--precision", "mixed", "--json"];
-        let arguments = [
-            "convert",
-            "model",
-            "-o",
-            "Out.mlpackage",
-            "--force",
-            "--sequence-length",
-            "64",
-        ];
-        let (code, text) = run(&scratch, &[&arguments[..], &options].concat());
-        assert_eq!(code, 0);
+        let text = convert(&scratch, &options);
         let found: Value = serde_json::from_str(&text).expect("a JSON document");
         let kept = found["mixed"]["kept"].as_array().expect("a list");
         assert_eq!(kept.len(), 1, "{kept:?}");

@@ -1,6 +1,5 @@
 //! A traced module, run by libtorch itself beside the package that was made of it.
 
-mod digest;
 mod example;
 #[cfg(feature = "libtorch")]
 mod running;
@@ -13,7 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use corer_verifier::inputs::Batch;
-use corer_verifier::reference::{Feed, Intake};
+use corer_verifier::reference::{Feed, Intake, file_digest};
 use corer_verifier::report::{FileDigest, ReferenceReport};
 use corer_verifier::{Reference, ReferenceError, Tensor};
 
@@ -39,7 +38,7 @@ impl LibtorchReference {
     /// When this build lacks libtorch, or libtorch can't load the file.
     pub fn open(path: &Path) -> Result<Self, ReferenceError> {
         let module = running::Running::load(path).map_err(|error| engine(path, error))?;
-        let file = digest::of(path).map_err(|error| engine(path, error))?;
+        let file = file_digest(path)?;
         Ok(Self {
             path: path.into(),
             file,

@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::matrix::{Left, add_product, add_scaled, upper_factor};
+use super::matrix::{add_scaled, rows_times, upper_factor};
 use super::statistics::Metric;
 use crate::codec::Codec;
 use crate::dense::round_to;
@@ -197,14 +197,7 @@ impl<'a> Rounding<'a> {
             .zip(&self.value)
             .map(|(target, value)| target - value)
             .collect();
-        let mut pull = vec![0f32; off.len()];
-        let left = Left {
-            values: &off,
-            by_row: self.n,
-            by_term: 1,
-        };
-        add_product(&mut pull, left, &self.gram, self.n, self.n);
-        pull
+        rows_times(&off, &self.gram, self.n)
     }
 
     #[inline(always)]

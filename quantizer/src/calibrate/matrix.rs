@@ -41,6 +41,18 @@ pub(crate) fn add_product<T: Number>(
     add_from(out, left, right, terms, columns, |_| 0);
 }
 
+/// rows · square, where `square` is n × n and `rows` has rows of n.
+pub(crate) fn rows_times(rows: &[f32], square: &[f32], n: usize) -> Vec<f32> {
+    let mut out = vec![0.0; rows.len()];
+    let left = Left {
+        values: rows,
+        by_row: n,
+        by_term: 1,
+    };
+    add_product(&mut out, left, square, n, n);
+    out
+}
+
 /// out += rowsᵀ · rows, symmetric; `out` is n × n and `rows` has rows of n.
 pub(crate) fn add_gram<T: Number>(out: &mut [T], rows: &[T], n: usize) {
     let turned = Left {

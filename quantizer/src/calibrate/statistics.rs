@@ -2,7 +2,7 @@
 
 use corer_runtime::Tensor;
 
-use super::matrix::{Left, add_gram, add_product, solve_row, upper_factor};
+use super::matrix::{add_gram, rows_times, solve_row, upper_factor};
 use crate::error::QuantizeError;
 
 /// Sums over the tokens of all calibration rows.
@@ -98,16 +98,9 @@ impl Metric {
     /// How far outputs are off, summed over output channels, with `values` in place of `weights`.
     pub(crate) fn error(&self, weights: &[f32], values: &[f32]) -> f64 {
         let off: Vec<f32> = weights.iter().zip(values).map(|(a, b)| a - b).collect();
-        let mut pull = vec![0f32; off.len()];
-        let left = Left {
-            values: &off,
-            by_row: self.n,
-            by_term: 1,
-        };
-        add_product(&mut pull, left, &self.gram, self.n, self.n);
         off.iter()
-            .zip(&pull)
-            .map(|(off, pull)| f64::from(*off) * f64::from(*pull))
+            .zip(rows_times(&off, &self.gram, self.n))
+            .map(|(off, pull)| f64::from(*off) * f64::from(pull))
             .sum()
     }
 

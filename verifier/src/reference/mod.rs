@@ -9,11 +9,11 @@ pub mod package;
 pub(crate) mod stored;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::ReferenceError;
 use crate::inputs::{Batch, InputSet, InputType};
-use crate::report::ReferenceReport;
+use crate::report::{FileDigest, ReferenceReport};
 use crate::tensor::Tensor;
 
 /// Hugging Face's outputs in the order its models return them; outputs of a package whose names don't say are
@@ -52,6 +52,14 @@ pub struct Feed {
 /// A place inside a model: the path of a module, `encoder.layer.3.attention.output`, in the source framework's names.
 /// Its value is what the module returns.
 pub type Place = String;
+
+/// What a file a reference is read from holds, for [`ReferenceReport::files`].
+///
+/// # Errors
+/// When it can't be read.
+pub fn file_digest(path: &Path) -> Result<FileDigest, ReferenceError> {
+    stored::TensorFile::open(path)?.digest(path.parent().unwrap_or(Path::new("")))
+}
 
 /// A model that is taken to be right.
 pub trait Reference {
