@@ -430,3 +430,53 @@ fn a_tokenizer_nobody_uses_is_refused() {
         "{said}"
     );
 }
+
+#[test]
+fn a_package_of_another_kind_is_told_by_name() {
+    let scratch = converted(&[]);
+    // A specification version and an empty field 500, `neuralNetwork`.
+    let model = [0x08, 0x04, 0xa2, 0x1f, 0x00];
+    let path = "Model.mlpackage/Data/com.apple.CoreML/model.mlmodel";
+    fs::write(scratch.path().join(path), model).expect("a file");
+    assert_run!(scratch, with(&["--weights", "int8"]));
+    assert!(!scratch.path().join("Out.mlpackage").exists());
+}
+
+/// Overwrites an element of the largest weight in `Model.mlpackage`.
+fn spoil(scratch: &Scratch, element: usize, bits: u16) {
+    let path = scratch
+        .path()
+        .join("Model.mlpackage/Data/com.apple.CoreML/weights/weight.bin");
+    let mut bytes = fs::read(&path).expect("weights");
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    // Each blob has 64 bytes before it: a mark, its type, its size and its place.
+    let blobs = (64..bytes.len() - 64)
+        .step_by(64)
+        .filter(|at| bytes[*at..*at + 4] == 0xdead_beef_u32.to_le_bytes());
+    let (_, place) = blobs
+        .map(|at| (word(at + 8), word(at + 16)))
+        .max()
+        .expect("a weight");
+    let at = place as usize + element * 2;
+    bytes[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+    fs::write(path, bytes).expect("weights");
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_name() {
+    for (bits, said) in [(0x7e00, "NaN"), (0x7c00, "inf"), (0xfc00, "-inf")] {
+        for scheme in ["int8", "lut4", "sparse50"] {
+            let scratch = converted(&[]);
+            spoil(&scratch, 77, bits);
+            let output = scratch.output(&with(&["--weights", scheme, "--threshold", "500"]));
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(5), "{message}");
+            assert!(
+                message.contains("embeddings_word_embeddings_weight")
+                    && message.contains(&format!("element 77 is {said};")),
+                "{message}"
+            );
+            assert!(!scratch.path().join("Out.mlpackage").exists());
+        }
+    }
+}

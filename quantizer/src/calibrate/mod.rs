@@ -12,33 +12,26 @@ mod matrix;
 mod segment;
 mod shorten;
 mod statistics;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use corer_mil::{Block, DataType, MemoryWeight, Opset, Program, TensorType, Value};
+use corer_mil::{Block, Program, Value};
 use corer_runtime::Tensor;
 
-use crate::codec::{Codec, Deviation};
-use crate::decompress::decompress;
-use crate::dense::Dense;
-use crate::emit::{self, Compressed, Content};
 use crate::error::QuantizeError;
-use crate::mask::{Mask, by_magnitude};
-use crate::pack::pack;
-use crate::palette;
 use crate::progress::Progress;
-use crate::sample::Importance;
-use crate::scheme::{Coding, Palette, Prune, Scheme};
+use crate::scheme::{Coding, Palette};
 use crate::sites::{Site, State};
 use crate::store::Store;
-use crate::variant::{self, Cut, Outcome, Variant};
+use crate::variant::Outcome;
 
-use compensate::Rounding;
 use flow::Flow;
 use segment::Parts;
 use statistics::{Metric, Statistics, tokens};
+pub(crate) use weight::Job;
+use weight::{better, decoded, free, value};
 
 /// What the model is to be run on.
 #[derive(Clone, Copy, Debug)]
@@ -83,19 +76,6 @@ impl CalibrationRow {
 const DAMPING: f32 = 0.01;
 /// Tokens summed up at a time.
 const TOKENS: usize = 2048;
-/// Steps in which pruning goes from all elements to the share asked for, and how often the rest settles after each.
-const PRUNING_STEPS: usize = 4;
-const SETTLING: usize = 3;
-/// How often parameters are refitted, the codes settling after each.
-const REFITS: usize = 3;
-
-/// A weight to be compressed.
-pub(crate) struct Job<'a> {
-    pub(crate) site: &'a Site,
-    pub(crate) scheme: Scheme,
-    pub(crate) dense: Dense,
-}
-
 /// Compresses the weights of one function, in the order they are used.
 pub(crate) fn compress(
     program: &Program,
@@ -250,209 +230,6 @@ fn metric(
         }
     }
     statistics.metric(DAMPING).map(Some)
-}
-
-/// Compresses one weight by its values alone.
-fn free(store: &Store, job: &Job<'_>, opset: Opset) -> Result<Outcome, QuantizeError> {
-    let channels = job.site.channels();
-    variant::compress(store, &job.dense, channels, &job.scheme, None, opset)
-}
-
-/// Compresses one weight for a metric and by its values alone, and gives what is less off at the outputs, with its
-/// values.
-fn better(
-    store: &Store,
-    job: &Job<'_>,
-    metric: &Metric,
-    opset: Opset,
-) -> Result<(Outcome, Vec<f32>), QuantizeError> {
-    let Ok(mut by_values) = free(store, job, opset)? else {
-        return compensated(store, job, metric, opset);
-    };
-    let values = decoded(job.site, &by_values.compressed, opset)?;
-    let weights = job.dense.to_vec()?;
-    let error = metric.error(&weights, &values);
-    if error <= 0.0 {
-        by_values.say("lossless");
-        return Ok((Ok(by_values), values));
-    }
-    let (outcome, calibrated) = compensated(store, job, metric, opset)?;
-    let Ok(mut variant) = outcome else {
-        return Ok((outcome, calibrated));
-    };
-    let share = metric.error(&weights, &calibrated) / error;
-    if share >= 1.0 {
-        by_values.say("calibration gained nothing");
-        return Ok((Ok(by_values), values));
-    }
-    variant.say(&format!(
-        "calibrated: {:.1} dB less error at its outputs",
-        -10.0 * share.max(1e-12).log10()
-    ));
-    Ok((Ok(variant), calibrated))
-}
-
-/// Compresses one weight for a metric; gives its new values too.
-fn compensated(
-    store: &Store,
-    job: &Job<'_>,
-    metric: &Metric,
-    opset: Opset,
-) -> Result<(Outcome, Vec<f32>), QuantizeError> {
-    let (dense, scheme) = (&job.dense, &job.scheme);
-    let channels = job.site.channels();
-    let Cut { grid, note } = match variant::cut(&dense.shape, channels, scheme) {
-        Ok(cut) => cut,
-        Err(reason) => return Ok((Err(reason), Vec::new())),
-    };
-    let weights = dense.to_vec()?;
-    dense.check_finite(0, &weights)?;
-    let mut fitted = weights.clone();
-    let keep = match scheme.prune {
-        None => None,
-        Some(Prune::Ratio(ratio)) => {
-            let (values, keep) = pruned(metric, &weights, ratio, &grid, dense.dtype);
-            fitted = values;
-            Some(keep)
-        }
-        Some(other) => {
-            let mask = by_magnitude(dense, other, channels)?;
-            Some(
-                (0..weights.len())
-                    .map(|index| mask.keeps(index))
-                    .collect::<Vec<bool>>(),
-            )
-        }
-    };
-    let mask = keep
-        .as_ref()
-        .map(|keep| Mask::from_fn(keep.len(), |index| keep[index]));
-    let fitted = Dense {
-        name: dense.name.clone(),
-        source: Arc::new(MemoryWeight(crate::dense::to_bytes(DataType::Fp32, &fitted))),
-        dtype: DataType::Fp32,
-        shape: dense.shape.clone(),
-    };
-    let importance = Importance {
-        axis: channels.input,
-        values: metric.diagonal(),
-    };
-    let parameters = variant::parameters(
-        &fitted,
-        &grid,
-        mask.as_ref(),
-        Some(&importance),
-        scheme,
-        opset,
-        dense.dtype,
-    )?;
-    let codec = match parameters {
-        Ok((codec, _)) => codec,
-        Err(reason) => return Ok((Err(reason), Vec::new())),
-    };
-    let mut rounding = Rounding::new(metric, &weights, keep.as_deref(), codec, &grid, dense.dtype);
-    let fixed = matches!(
-        scheme.coding,
-        Coding::Palette(Palette {
-            int8_entries: true,
-            ..
-        })
-    );
-    if rounding.feed_forward().is_none() {
-        return Ok((Err("its inputs are not finite".into()), Vec::new()));
-    }
-    for _ in 0..REFITS {
-        if !fixed {
-            rounding.refit();
-        }
-        rounding.settle(SETTLING);
-    }
-    let (values, codes, _, codec) = rounding.finish();
-    let deviation = Deviation::measure(&weights, &values);
-    let kept = |index: usize| mask.as_ref().is_none_or(|mask| mask.keeps(index));
-    let room = match &codec {
-        Codec::Dense => {
-            let numbers: Vec<f32> = values
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| kept(*at))
-                .map(|(_, v)| *v)
-                .collect();
-            store.numbers(dense.dtype, &numbers)?
-        }
-        codec => {
-            let codes: Vec<u8> = codes
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| kept(*at))
-                .map(|(_, c)| *c)
-                .collect();
-            store.bytes(&pack(&codes, codec.bits()))?
-        }
-    };
-    let content = match codec {
-        Codec::Dense => Content::Dense,
-        Codec::Linear { linear, steps } => Content::Linear { linear, steps },
-        Codec::Palette { entries, mut tables } => {
-            let int8 = fixed.then(|| palette::to_int8(&mut tables, entries, dense.dtype));
-            Content::Palette {
-                bits: entries.ilog2(),
-                tables,
-                int8,
-                vector: None,
-            }
-        }
-    };
-    let variant = Variant {
-        compressed: Compressed {
-            dtype: dense.dtype,
-            grid,
-            content,
-            mask: mask.map(Arc::new),
-            codes: Arc::new(room),
-        },
-        deviation,
-        note,
-    };
-    Ok((Ok(variant), values))
-}
-
-/// Zeroes a share of the elements little by little, the rest making up for them: values and what is kept.
-fn pruned(
-    metric: &Metric,
-    target: &[f32],
-    ratio: f64,
-    grid: &crate::grid::Grid,
-    dtype: DataType,
-) -> (Vec<f32>, Vec<bool>) {
-    let len = target.len();
-    let zeros = ((ratio * len.saturating_sub(1) as f64) as usize + 1).min(len.saturating_sub(1));
-    let inverse = metric.inverse_diagonal();
-    let mut rounding = Rounding::new(metric, target, None, Codec::Dense, grid, dtype);
-    for step in 1..=PRUNING_STEPS {
-        rounding.prune(len - zeros * step / PRUNING_STEPS, &inverse);
-        rounding.settle(SETTLING);
-    }
-    let (values, _, keep, _) = rounding.finish();
-    (values, keep.unwrap_or_else(|| vec![true; len]))
-}
-
-/// What a compressed weight decompresses to.
-fn decoded(site: &Site, compressed: &Compressed, opset: Opset) -> Result<Vec<f32>, QuantizeError> {
-    let emitted = emit::emit(compressed, &site.name, opset, &mut Default::default());
-    let chain: Vec<usize> = (0..emitted.operations.len()).collect();
-    let block = Block {
-        operations: emitted.operations,
-        ..Block::default()
-    };
-    decompress(site, &block, opset, &chain)
-}
-
-/// A dense weight of these values.
-fn value(store: &Store, site: &Site, values: &[f32]) -> Result<Value, QuantizeError> {
-    let shape = site.shape.iter().map(|size| *size as u64);
-    let room = store.numbers(site.dtype, values)?;
-    Ok(Value::weight(TensorType::new(site.dtype, shape), Arc::new(room)))
 }
 
 /// Whether a weight of another function is this one.
