@@ -193,8 +193,8 @@ pub enum InputError {
     },
     /// There is no tokenizer to turn texts into token ids with.
     #[error(
-        "{}: no tokenizer.json, which texts need; pass one with --tokenizer FILE, or verify on token ids with \
-         --random-tokens", directory.display()
+        "{}: no tokenizer.json, which texts need; pass one with --tokenizer FILE, or verify on token ids with --tokens \
+         FILE or --random-tokens N", directory.display()
     )]
     NoTokenizer {
         /// The directory looked in.

@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     outputs: Vec<(String, String)>,
 
     /// Texts to compare on, one per line, a tab before a second sentence [default: forty of corer's own]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "random_tokens"], help_heading = INPUTS)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "tokens", "random_tokens"], help_heading = INPUTS)]
     texts: Option<PathBuf>,
 
     /// Known answers, one per text: classes by name or number, numbers for a single score, or for embeddings the
@@ -55,8 +55,13 @@ pub(crate) struct Arguments {
     labels: Option<PathBuf>,
 
     /// The tokenizer.json for the texts [default: the checkpoint's]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "random_tokens"], help_heading = INPUTS)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "tokens", "random_tokens"], help_heading = INPUTS)]
     tokenizer: Option<PathBuf>,
+
+    /// Token ids to compare on, one row per line: ids between spaces, a JSON list of them, or a JSON object with
+    /// input_ids and, if wanted, attention_mask, token_type_ids and text
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "random_tokens"], help_heading = INPUTS)]
+    tokens: Option<PathBuf>,
 
     /// Compare on N rows of random token ids of every length instead of texts
     #[arg(long, value_name = "N", conflicts_with = "golden", help_heading = INPUTS)]
@@ -285,6 +290,7 @@ Examples:
   corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2
   corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2 --texts sentences.txt --min-psnr 75
   corer verify Bert.mlpackage --reference bert-base-uncased --random-tokens 32 --seed 7
+  corer verify Bert.mlpackage --reference bert-base-uncased --tokens ids.jsonl
   corer verify Traced.mlpackage --reference traced.pt --random-tokens 32
   corer verify Bert.mlpackage --golden expected.safetensors --report report --json
   corer verify Traced.mlpackage --reference traced.pt --reference-engine libtorch --random-tokens 32";
@@ -397,17 +403,18 @@ impl Arguments {
                 .reference_engine
                 .against(&source.clone().unwrap_or_default(), self.task)?,
         };
-        let inputs = match (&against, self.random_tokens) {
-            (Against::Recording { .. }, _) => Inputs::Recorded,
-            (_, Some(rows)) => Inputs::Tokens {
+        let inputs = match (&against, &self.tokens, self.random_tokens) {
+            (Against::Recording { .. }, ..) => Inputs::Recorded,
+            (_, Some(file), _) => Inputs::TokenFile { file: file.clone() },
+            (_, None, Some(rows)) => Inputs::Tokens {
                 seed: self.seed,
                 rows: rows.get(),
             },
             // A package brings no tokenizer.
-            (Against::Package { .. }, None) if self.tokenizer.is_none() && self.texts.is_none() => {
+            (Against::Package { .. }, None, None) if self.tokenizer.is_none() && self.texts.is_none() => {
                 Inputs::Tokens { seed: 0, rows: 32 }
             }
-            (_, None) => Inputs::Texts {
+            (_, None, None) => Inputs::Texts {
                 file: self.texts.clone(),
                 tokenizer: self.tokenizer.clone(),
             },

@@ -21,6 +21,7 @@ mod release;
 mod traces;
 mod usage;
 mod verify;
+mod verify_inputs;
 #[allow(dead_code)] // other tests change more of an archive
 #[path = "../../../converter/tests/source/zip_writer.rs"]
 mod zip_writer;

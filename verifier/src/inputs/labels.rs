@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::texts::read_lines;
+use super::lines::Lines;
 use crate::error::InputError;
 
 /// The labels of a file, in the order of the texts they belong to.
@@ -20,12 +20,7 @@ impl Labels {
     /// # Errors
     /// When it can't be read, is not UTF-8, or holds no label.
     pub fn open(path: &Path) -> Result<Self, InputError> {
-        let text = read_lines(path)?;
-        let lines = (1..).zip(text.lines().map(str::trim));
-        let lines: Vec<(usize, String)> = lines
-            .filter(|(_, label)| !label.is_empty())
-            .map(|(number, label)| (number, label.to_owned()))
-            .collect();
+        let lines: Vec<(usize, String)> = Lines::open(path)?.collect::<Result<_, _>>()?;
         if lines.is_empty() {
             return Err(InputError::Request(format!("{}: no labels", path.display())));
         }

@@ -3,8 +3,10 @@
 
 mod extra;
 mod labels;
+mod lines;
 mod stored;
 mod texts;
+mod token_file;
 mod tokens;
 
 pub(crate) use extra::fill;
@@ -12,11 +14,15 @@ pub use extra::{Extra, InputType, Values};
 pub use labels::Labels;
 pub(crate) use stored::rows as stored_rows;
 pub use texts::TextTokenizer;
+pub(crate) use token_file::rows as token_rows;
 pub use tokens::seeded;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Characters of a text shown in reports.
+const EXCERPT: usize = 60;
 
 /// The inputs a BERT takes; a package may leave out all but the first.
 pub const INPUT_IDS: &str = "input_ids";
@@ -35,6 +41,12 @@ pub enum Inputs {
         file: Option<PathBuf>,
         /// A `tokenizer.json`; `None` takes the reference's.
         tokenizer: Option<PathBuf>,
+    },
+    /// Token ids of somebody's own tokenizer.
+    TokenFile {
+        /// A UTF-8 file with one row per line: ids between spaces, a JSON list of them, or a JSON object with `input_ids`
+        /// and, if wanted, `attention_mask`, `token_type_ids` and `text`.
+        file: PathBuf,
     },
     /// Seeded token ids of every length; see [`seeded`].
     Tokens {
@@ -156,5 +168,14 @@ impl Batch<'_> {
             shared: false,
             values: Values::Ints(ids),
         })
+    }
+}
+
+/// The beginning of a text, a pair's two parts told apart.
+fn excerpt(text: &str) -> String {
+    let text = text.replace('\t', " | ");
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }

@@ -8,14 +8,12 @@ use tokenizers::{
     EncodeInput, PaddingDirection, PostProcessor as _, Tokenizer, TruncationDirection, TruncationParams,
 };
 
-use super::{InputRow, InputSet};
+use super::lines::Lines;
+use super::{InputRow, InputSet, excerpt};
 use crate::error::InputError;
 
 /// Used when no file of texts is given: forty sentences of our own, 1 to 200 words, a dozen scripts, three pairs.
 const BUILT_IN: &str = include_str!("built_in.txt");
-
-/// Characters of a text shown in reports.
-const EXCERPT: usize = 60;
 
 /// A tokenizer with the padding and truncation its model was trained with.
 pub struct TextTokenizer {
@@ -123,21 +121,24 @@ impl TextTokenizer {
     /// tokenizer fails.
     pub fn rows(&mut self, file: Option<&Path>, length: usize) -> Result<InputSet, InputError> {
         self.cut_to(length)?;
-        let read = file.map(read_lines).transpose()?;
-        let (texts, origin) = match (&read, file) {
-            (Some(text), Some(path)) => (text.as_str(), path.display().to_string()),
-            _ => (BUILT_IN, "corer's own sentences".to_owned()),
-        };
         let mut set = InputSet {
             length,
             rows: Vec::new(),
-            origin,
+            origin: match file {
+                Some(path) => path.display().to_string(),
+                None => "corer's own sentences".to_owned(),
+            },
             truncated: 0,
         };
-        for line in texts.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let (row, cut) = self.encode(line, length)?;
+        let mut add = |text: &str| {
+            let (row, cut) = self.encode(text, length)?;
             set.truncated += usize::from(cut);
             set.rows.push(row);
+            Ok(())
+        };
+        match file {
+            Some(path) => Lines::open(path)?.try_for_each(|line| add(&line?.1))?,
+            None => BUILT_IN.lines().try_for_each(&mut add)?,
         }
         if set.rows.is_empty() {
             Err(InputError::Empty { origin: set.origin })
@@ -176,33 +177,5 @@ impl TextTokenizer {
             row.attention_mask[position] = 1;
         }
         Ok((row, cut))
-    }
-}
-
-pub(super) fn read_lines(path: &Path) -> Result<String, InputError> {
-    let bytes = std::fs::read(path).map_err(|source| InputError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    match String::from_utf8(bytes) {
-        // A byte order mark is no part of the first text.
-        Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
-        Err(error) => {
-            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-            Err(InputError::Line {
-                path: path.to_owned(),
-                line,
-                reason: "is not UTF-8".into(),
-            })
-        }
-    }
-}
-
-fn excerpt(line: &str) -> String {
-    let line = line.replace('\t', " | ");
-    match line.char_indices().nth(EXCERPT) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
     }
 }

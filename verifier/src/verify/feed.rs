@@ -3,6 +3,7 @@
 use crate::error::{InputError, VerifyError};
 use crate::inputs::{
     ATTENTION_MASK, INPUT_IDS, InputRow, InputSet, Inputs, TOKEN_TYPE_IDS, TextTokenizer, fill, seeded,
+    token_rows,
 };
 use crate::interface::Subject;
 use crate::reference::{Intake, Reference};
@@ -31,7 +32,8 @@ impl<'a> Feeder<'a> {
         several: bool,
     ) -> Result<Self, InputError> {
         let reason = match (reference.recorded(), &request.inputs) {
-            (Some(_), Inputs::Recorded) | (None, Inputs::Texts { .. } | Inputs::Tokens { .. }) => {
+            (Some(_), Inputs::Recorded)
+            | (None, Inputs::Texts { .. } | Inputs::TokenFile { .. } | Inputs::Tokens { .. }) => {
                 return Ok(Self {
                     inputs: &request.inputs,
                     intake: Intake::default(),
@@ -77,22 +79,31 @@ impl<'a> Feeder<'a> {
                     (tokenizer.rows(file.as_deref(), subject.length)?, 0)
                 }
             }
+            (Inputs::TokenFile { file }, _) => {
+                let bound = |input: &str| self.bound(subject, input);
+                (token_rows(file, subject.length, self.intake.pad, &bound)?, 0)
+            }
             (Inputs::Tokens { seed, rows }, _) => (self.tokens(subject, *seed, *rows)?, *seed),
             (Inputs::Recorded, recorded) => (recorded.cloned().unwrap_or_default(), 0),
         };
         if reference.recorded().is_none() {
             self.within_bounds(&set)?;
         }
-        let bound = |input: &str| match (self.intake.bounds.get(input), subject.bound(input)) {
-            (Some(theirs), Some(ours)) => Some(ours.min(*theirs)),
-            (theirs, ours) => theirs.copied().or(ours),
-        };
+        let bound = |input: &str| self.bound(subject, input);
         let filled = fill(&mut set, &subject.feed()?.inputs, subject.batch, seed, &bound)?;
         if !filled.is_empty() {
             set.origin
                 .push_str(&format!("; {} from seed {seed}", filled.join(", ")));
         }
         Ok(set)
+    }
+
+    /// What integers of an input lie below on both sides, as far as they say.
+    fn bound(&self, subject: &Subject, input: &str) -> Option<usize> {
+        match (self.intake.bounds.get(input), subject.bound(input)) {
+            (Some(theirs), Some(ours)) => Some(ours.min(*theirs)),
+            (theirs, ours) => theirs.copied().or(ours),
+        }
     }
 
     fn tokens(&self, subject: &Subject, seed: u64, rows: usize) -> Result<InputSet, InputError> {
