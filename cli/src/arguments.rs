@@ -4,7 +4,9 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, convert, init, inspect, publish, pull, quantize, release, trace, verify};
+use crate::commands::{
+    completions, convert, init, inspect, publish, pull, quantize, release, trace, verify, verify_artifact,
+};
 use crate::exit_codes;
 
 /// Turns a PyTorch BERT checkpoint into a Core ML package and proves that the package computes the same.
@@ -40,6 +42,7 @@ pub(crate) enum Command {
     Verify(Box<verify::Arguments>),
     Publish(publish::Arguments),
     Pull(pull::Arguments),
+    VerifyArtifact(verify_artifact::Arguments),
     Release(release::Arguments),
     Init(init::Arguments),
     Trace(trace::Arguments),

@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Package = 5,
     /// The registry refuses, lacks what was asked for, or can't be reached.
     Registry = 6,
+    /// What was required of an artifact is not attached to it, or not signed by a trusted key.
+    Trust = 7,
     /// Interrupted from outside; nothing is left half written.
     Interrupted = 130,
 }
@@ -44,4 +46,5 @@ Exit codes:
   4  gate failed: the package is below a threshold
   5  package missing or invalid
   6  registry refused or unreachable
+  7  not trusted: a required signature or statement is missing or does not verify
   130  interrupted; nothing is left half written";

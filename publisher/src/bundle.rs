@@ -171,6 +171,7 @@ impl Bundle {
             artifact_type: Some(MODEL_ARTIFACT.to_owned()),
             config: config.0.clone(),
             layers: layers.iter().map(|(layer, _)| layer.clone()).collect(),
+            subject: None,
             annotations: annotations(&packages, version),
         };
         let manifest_bytes = oci::json(&manifest);
@@ -290,7 +291,8 @@ fn hash_files(root: &Path, name: &str, progress: &dyn Progress) -> Result<Vec<Ha
     hashed
 }
 
-fn gather(
+/// Lists the files below a directory, each with its path there (after `prefix`, if there is one).
+pub(crate) fn gather(
     directory: &Path,
     prefix: &str,
     depth: usize,
@@ -318,7 +320,10 @@ fn gather(
             ));
         }
         let kind = entry.file_type().map_err(io())?;
-        let relative = format!("{prefix}/{name}");
+        let relative = match prefix {
+            "" => name.to_owned(),
+            prefix => format!("{prefix}/{name}"),
+        };
         if kind.is_dir() {
             gather(&path, &relative, depth + 1, found)?;
         } else if kind.is_file() {

@@ -44,6 +44,22 @@ pub enum PublishError {
         /// What the reports lack.
         reason: String,
     },
+    /// A key can't be read, or is none.
+    #[error("{place}: {reason}")]
+    Key {
+        /// Where it should be. Never the key.
+        place: String,
+        /// Why not.
+        reason: String,
+    },
+    /// What was required of an artifact is not attached to it, or not signed by a key that is trusted.
+    #[error("{place}: not trusted: {}", reasons.join("; "))]
+    Untrusted {
+        /// The artifact or directory.
+        place: String,
+        /// What is missing or wrong, one by one.
+        reasons: Vec<String>,
+    },
     /// A file changed while it was being published.
     #[error("{}: changed while it was being published", path.display())]
     Changed {

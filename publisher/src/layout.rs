@@ -14,7 +14,7 @@ use tempfile::{Builder, NamedTempFile};
 use crate::blob::{self, CopyError};
 use crate::digest::Digest;
 use crate::error::{ArtifactError, PublishError};
-use crate::oci::{self, DOCUMENT_BYTES, Descriptor, Index, REF_NAME};
+use crate::oci::{self, DOCUMENT_BYTES, Descriptor, Index, REF_NAME, referrers_tag};
 use crate::progress::{NoProgress, Progress};
 use crate::reference::Version;
 use crate::store::{Content, Store};
@@ -128,6 +128,83 @@ impl Layout {
         Ok(Some(index))
     }
 
+    /// What is attached to a manifest.
+    fn list(&self, subject: &Digest) -> Result<Index, PublishError> {
+        let tag = referrers_tag(subject);
+        let index = self.index()?.unwrap_or_default();
+        let tagged = index
+            .manifests
+            .iter()
+            .find(|entry| entry.annotations.get(REF_NAME) == Some(&tag));
+        let Some(entry) = tagged else {
+            return Ok(Index::default());
+        };
+        let place = format!("{}:{tag}", self.place());
+        serde_json::from_slice(&self.document(entry, &place)?)
+            .map_err(|error| PublishError::malformed(place, error.to_string()))
+    }
+
+    /// The descriptor of a manifest that no tag names: one that is attached to another.
+    fn untagged(&self, digest: &Digest) -> Result<Option<Descriptor>, PublishError> {
+        let path = self.blob(digest);
+        let bytes = match read_document(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(PublishError::io(path, "can't be read")(error)),
+        };
+        let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let media_type = document.get("mediaType").and_then(Value::as_str);
+        let is_manifest = |kind: &&str| [oci::MANIFEST, oci::INDEX].contains(kind);
+        let size = bytes.len() as u64;
+        // Its digest is checked by whoever reads the whole.
+        Ok(media_type
+            .filter(is_manifest)
+            .map(|media_type| Descriptor::new(media_type, digest.clone(), size)))
+    }
+
+    /// A manifest's or an index's bytes, which have its digest.
+    fn document(&self, entry: &Descriptor, place: &str) -> Result<Vec<u8>, PublishError> {
+        if entry.size > DOCUMENT_BYTES {
+            return Err(PublishError::malformed(
+                place,
+                format!("its manifest has {} bytes", entry.size),
+            ));
+        }
+        let mut bytes = Vec::new();
+        let mut file = self.read(entry)?;
+        blob::copy(entry, &mut file, &mut bytes, &NoProgress).map_err(|error| match error {
+            CopyError::Mismatch(source) => PublishError::Artifact {
+                place: place.to_owned(),
+                source,
+            },
+            CopyError::Read(error) | CopyError::Write(error) => {
+                PublishError::io(self.blob(&entry.digest), "can't be read")(error)
+            }
+        })?;
+        Ok(bytes)
+    }
+
+    fn no_artifact(&self, version: &Version, index: &Index) -> PublishError {
+        let tags: Vec<_> = index
+            .manifests
+            .iter()
+            .filter_map(|entry| entry.annotations.get(REF_NAME))
+            .filter(|tag| !oci::is_referrers_tag(tag))
+            .collect();
+        let there: String = match &tags[..] {
+            [] => "it holds nothing with a tag".into(),
+            tags => {
+                let some: Vec<_> = tags
+                    .iter()
+                    .take(10)
+                    .map(|tag| tag.escape_debug().to_string())
+                    .collect();
+                format!("there is {}", some.join(", "))
+            }
+        };
+        self.refuse(&format!("has no artifact {version}; {there}"))
+    }
+
     fn compare(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<bool, PublishError> {
         let path = self.blob(&blob.digest);
         let mut file = match File::open(&path) {
@@ -216,41 +293,32 @@ impl Store for Layout {
             Version::Tag(tag) => entry.annotations.get(REF_NAME) == Some(tag),
             Version::Digest(digest) => entry.digest == *digest,
         };
-        let Some(entry) = index.manifests.iter().find(wanted) else {
-            let tags: Vec<_> = index
-                .manifests
-                .iter()
-                .filter_map(|entry| entry.annotations.get(REF_NAME))
-                .collect();
-            let there: String = match &tags[..] {
-                [] => "it holds nothing with a tag".into(),
-                tags => {
-                    let some: Vec<_> = tags
-                        .iter()
-                        .take(10)
-                        .map(|tag| tag.escape_debug().to_string())
-                        .collect();
-                    format!("there is {}", some.join(", "))
-                }
-            };
-            return Err(self.refuse(&format!("has no artifact {version}; {there}")));
+        let entry = match (index.manifests.iter().find(wanted), version) {
+            (Some(entry), _) => entry.clone(),
+            (None, Version::Digest(digest)) => self
+                .untagged(digest)?
+                .ok_or_else(|| self.no_artifact(version, &index))?,
+            (None, Version::Tag(_)) => return Err(self.no_artifact(version, &index)),
         };
-        let place = format!("{}{version}", self.place());
-        if entry.size > DOCUMENT_BYTES {
-            return Err(PublishError::malformed(
-                place,
-                format!("its manifest has {} bytes", entry.size),
-            ));
+        let bytes = self.document(&entry, &format!("{}{version}", self.place()))?;
+        Ok((entry, bytes))
+    }
+
+    fn attach(&self, manifest: &Descriptor, bytes: &[u8], subject: &Digest) -> Result<bool, PublishError> {
+        let tag = referrers_tag(subject);
+        let mut list = self.list(subject)?;
+        if !list.refer(manifest) {
+            return Ok(false);
         }
-        let mut bytes = Vec::new();
-        let mut file = self.read(entry)?;
-        blob::copy(entry, &mut file, &mut bytes, &NoProgress).map_err(|error| match error {
-            CopyError::Mismatch(source) => PublishError::Artifact { place, source },
-            CopyError::Read(error) | CopyError::Write(error) => {
-                PublishError::io(self.blob(&entry.digest), "can't be read")(error)
-            }
-        })?;
-        Ok((entry.clone(), bytes))
+        if !self.compare(manifest, &NoProgress)? {
+            self.put_from(manifest, &Content::Bytes(bytes.to_vec()), &NoProgress)?;
+        }
+        let list = oci::json(&list);
+        self.tag(&Descriptor::of(oci::INDEX, &list), &list, &tag)
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, PublishError> {
+        Ok(self.list(subject)?.manifests)
     }
 
     fn read(&self, blob: &Descriptor) -> Result<Box<dyn Read + '_>, PublishError> {

@@ -4,13 +4,16 @@
 //! file, as one artifact in the CNCF ModelPack layout. [`publish()`] brings it to a [`Store`], which is a folder in the
 //! OCI image layout ([`Layout`]) or a registry ([`Registry`]), and moves the tag last. [`pull()`] brings it back, hashing everything again.
 //!
-//! A bundle is bound to the verdict: the digest in the report must be that of the very bytes published.
+//! A bundle is bound to the verdict: the digest in the report must be that of the very bytes published. With a key,
+//! statements about it are signed and attached ([`trust`]), and [`pull()`] can require them.
 
+mod artifact;
 mod blob;
 pub mod bundle;
 mod card;
 pub mod digest;
 pub mod error;
+mod examine;
 pub mod layout;
 pub mod oci;
 pub mod progress;
@@ -20,10 +23,12 @@ pub mod reference;
 mod registry;
 pub mod report;
 mod store;
+pub mod trust;
 
 pub use bundle::{Bundle, BundleRequest, Bundled};
 pub use digest::Digest;
 pub use error::{ArtifactError, PublishError};
+pub use examine::{Examined, examine};
 pub use layout::Layout;
 pub use progress::{NoProgress, Progress};
 pub use publish::{Published, publish};

@@ -46,6 +46,12 @@ pub const VERDICT: &str = "corer.verdict";
 pub const UNVERIFIED: &str = "corer.unverified";
 /// Annotation of a manifest: the version of corer that published it.
 pub const CORER_VERSION: &str = "corer.version";
+/// A configuration that says nothing: `{}`.
+pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// Annotation of an attached bundle: what its statement says, so that it need not be read to know.
+pub const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
+/// Annotation of an attached bundle: `dsse-envelope`.
+pub const BUNDLE_CONTENT: &str = "dev.sigstore.bundle.content";
 
 /// Largest document read, in bytes: what registries accept at least (distribution specification).
 pub const DOCUMENT_BYTES: u64 = 4 << 20;
@@ -106,6 +112,9 @@ pub struct Manifest {
     pub config: Descriptor,
     /// The files.
     pub layers: Vec<Descriptor>,
+    /// The manifest this one is attached to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     /// What is said of the whole.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -129,6 +138,29 @@ pub struct Index {
     /// Fields of others, kept as they are.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
+}
+
+impl Index {
+    /// Adds a manifest to a list of referrers, unless it is there. Says whether it was not.
+    pub(crate) fn refer(&mut self, manifest: &Descriptor) -> bool {
+        if self.manifests.iter().any(|other| other.digest == manifest.digest) {
+            return false;
+        }
+        self.manifests.push(manifest.clone());
+        true
+    }
+}
+
+/// The tag under which registries without a referrers API list what is attached to a manifest (distribution
+/// specification, "Referrers Tag Schema").
+pub fn referrers_tag(subject: &Digest) -> String {
+    format!("sha256-{}", subject.hex())
+}
+
+/// Whether a tag lists referrers.
+pub(crate) fn is_referrers_tag(tag: &str) -> bool {
+    tag.strip_prefix("sha256-")
+        .is_some_and(|hex| format!("sha256:{hex}").parse::<Digest>().is_ok())
 }
 
 impl Default for Index {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
+use crate::digest::Digest;
 use crate::error::PublishError;
 use crate::oci::Descriptor;
 use crate::progress::Progress;
@@ -62,6 +63,19 @@ pub trait Store {
     /// # Errors
     /// When there is none.
     fn manifest(&self, version: &Version) -> Result<(Descriptor, Vec<u8>), PublishError>;
+
+    /// Takes a manifest that has a subject, all of whose blobs are there, and lists it among what is attached to its
+    /// subject. Says whether it was not listed before.
+    ///
+    /// # Errors
+    /// When it refuses.
+    fn attach(&self, manifest: &Descriptor, bytes: &[u8], subject: &Digest) -> Result<bool, PublishError>;
+
+    /// The manifests attached to one, as the store lists them. Nobody vouches for the list.
+    ///
+    /// # Errors
+    /// When it can't be asked, or the list is none.
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, PublishError>;
 
     /// Reads a blob; whoever does must check its digest.
     ///

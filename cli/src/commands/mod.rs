@@ -13,7 +13,9 @@ pub(crate) mod quantize;
 mod reference;
 pub(crate) mod release;
 pub(crate) mod trace;
+mod trust;
 pub(crate) mod verify;
+pub(crate) mod verify_artifact;
 
 use crate::arguments::{Cli, Command};
 use crate::exit_codes::Exit;
@@ -34,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Init(arguments) => init::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments, cli.quiet),
         Command::Pull(arguments) => pull::run(&arguments, cli.quiet),
+        Command::VerifyArtifact(arguments) => verify_artifact::run(&arguments, cli.quiet),
         Command::Completions(arguments) => completions::run(&arguments),
     }
 }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use anstyle::AnsiColor;
+use corer_publisher::trust::SigningKey;
 use corer_publisher::{
     Bundle, BundleRequest, Layout, Location, PublishError, Published, Reference, Registry, Store,
 };
 use serde::Serialize;
 
+use super::trust::Signing;
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
 use crate::messages::Messages;
@@ -43,6 +45,9 @@ pub(crate) struct Arguments {
     #[arg(long)]
     force_unverified: bool,
 
+    #[command(flatten)]
+    signing: Signing,
+
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -53,6 +58,7 @@ Examples:
   corer verify MiniLM.mlpackage --reference all-MiniLM-L6-v2 --report report
   corer publish MiniLM.mlpackage --report report --to oci-layout:models:1.0
   corer publish MiniLM.mlpackage --report report --to oci://registry.example.com/team/minilm:1.0
+  corer publish MiniLM.mlpackage --report report --to oci-layout:models:1.0 --sign-key key.pem
 
 Credentials for a registry are those of `docker login`, or CORER_REGISTRY_USERNAME and CORER_REGISTRY_PASSWORD.";
 
@@ -70,7 +76,9 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         force_unverified: arguments.force_unverified,
         progress: &bars,
     };
+    let key = arguments.signing.key()?;
     let bundle = Bundle::assemble(&request).map_err(failure)?;
+    let attachments = arguments.signing.sign(&bundle, key.as_ref());
     let messages = Messages::new(quiet);
     for package in &bundle.packages {
         if let Some(reason) = &package.objection {
@@ -78,8 +86,9 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         }
     }
     let store = store(&arguments.to.location, arguments.plain_http)?;
-    let published = corer_publisher::publish(&bundle, &*store, &[tag], &bars).map_err(failure)?;
-    Document::of(&arguments.to, &bundle, &published).print(arguments.json)?;
+    let published =
+        corer_publisher::publish(&bundle, &attachments, &*store, &[tag], &bars).map_err(failure)?;
+    Document::of(&arguments.to, &bundle, key.as_ref(), &published).print(arguments.json)?;
     Ok(Exit::Done)
 }
 
@@ -116,10 +125,13 @@ pub(super) fn failure(error: PublishError) -> Failure {
             .hint("choose another --output, or move it away");
     }
     let exit = match &error {
-        PublishError::Reference { .. } | PublishError::Bundle { .. } => Exit::Usage,
+        PublishError::Reference { .. } | PublishError::Bundle { .. } | PublishError::Key { .. } => {
+            Exit::Usage
+        }
         PublishError::Package(_) | PublishError::Artifact { .. } => Exit::Package,
         PublishError::Unverified { .. } | PublishError::Report { .. } => Exit::Gate,
         PublishError::Registry { .. } => Exit::Registry,
+        PublishError::Untrusted { .. } => Exit::Trust,
         _ => Exit::Unexpected,
     };
     let hint = match &error {
@@ -144,6 +156,8 @@ struct Document<'a> {
     verdict: &'static str,
     packages: Vec<PackageView<'a>>,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<&'a str>,
     blobs_sent: usize,
     blobs_present: usize,
     bytes_sent: u64,
@@ -160,7 +174,7 @@ struct PackageView<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn of(to: &Reference, bundle: &'a Bundle, published: &Published) -> Self {
+    fn of(to: &Reference, bundle: &'a Bundle, key: Option<&'a SigningKey>, published: &Published) -> Self {
         let packages: Vec<_> = bundle
             .packages
             .iter()
@@ -177,6 +191,7 @@ impl<'a> Document<'a> {
             verdict: if verified { "passed" } else { "unverified" },
             packages,
             bytes: bundle.bytes(),
+            signed_by: key.map(|key| key.verifying_key().hint()),
             blobs_sent: published.blobs_sent,
             blobs_present: published.blobs_present,
             bytes_sent: published.bytes_sent,
@@ -194,6 +209,9 @@ impl<'a> Document<'a> {
             writeln!(out, "{head}{}{head:#}", self.reference)?;
             writeln!(out, "  digest   {}", self.digest)?;
             writeln!(out, "  verdict  {}", self.verdict)?;
+            if let Some(key) = self.signed_by {
+                writeln!(out, "  signed   by key {key}")?;
+            }
             for package in &self.packages {
                 writeln!(out, "  package  {} {}", package.name, package.digest)?;
             }

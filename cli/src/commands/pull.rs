@@ -1,13 +1,16 @@
 //! `corer pull`: an artifact back as files, everything hashed again.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
 use anstyle::AnsiColor;
+use corer_publisher::trust::Requirement;
 use corer_publisher::{Layout, Location, Pulled, Reference, Store};
 use serde::Serialize;
 
 use super::publish::{self, failure, reference};
+use super::trust::{Trust, Trusting};
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
 use crate::messages::Messages;
@@ -17,7 +20,8 @@ use crate::progress::Bars;
 /// Fetch a published artifact and check it
 ///
 /// Unpacks what `corer publish` published into a new directory. Every file is hashed again and every package's digest
-/// taken again: what was tampered with is refused, exit 5, and nothing is left.
+/// taken again: what was tampered with is refused, exit 5, and nothing is left. With --require, so is what lacks a
+/// statement signed by a trusted key, exit 7, before anything is fetched.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}", exit_codes::HELP))]
 pub(crate) struct Arguments {
@@ -33,6 +37,13 @@ pub(crate) struct Arguments {
     #[arg(long)]
     plain_http: bool,
 
+    #[command(flatten)]
+    trusting: Trusting,
+
+    /// Also write the signature over the files here, for `corer verify-artifact` and `model_signing verify key`
+    #[arg(long, value_name = "FILE", requires = "keys")]
+    signature: Option<PathBuf>,
+
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -41,17 +52,19 @@ pub(crate) struct Arguments {
 const AFTER_HELP: &str = "\
 Examples:
   corer pull oci://registry.example.com/team/minilm:1.0 -o minilm
-  corer pull oci-layout:models:1.0 -o minilm";
+  corer pull oci-layout:models:1.0 -o minilm
+  corer pull oci-layout:models:1.0 -o minilm --require signature,parity --key public.pem";
 
 /// Pulls and says what was pulled.
 ///
 /// # Errors
 /// When there is no such artifact, it was tampered with, or it can't be written.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
-    let store: Box<dyn Store> = match &arguments.from.location {
-        Location::Layout(directory) => Box::new(Layout::open(directory).map_err(failure)?),
-        other => publish::store(other, arguments.plain_http)?,
-    };
+    let mut trust = arguments.trusting.trust(&[Requirement::Signature])?;
+    if arguments.signature.is_some() {
+        trust.require(Requirement::Signature);
+    }
+    let store = open(&arguments.from.location, arguments.plain_http)?;
     let unfinished = arguments.output.clone();
     // Without a handler the next pull to the same place removes what is left behind.
     let _ = ctrlc::set_handler(move || {
@@ -59,8 +72,14 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         std::process::exit(i32::from(Exit::Interrupted.code()));
     });
     let bars = Bars::new(quiet);
-    let pulled =
-        corer_publisher::pull(&*store, &arguments.from.version, &arguments.output, &bars).map_err(failure)?;
+    let pulled = corer_publisher::pull(
+        &*store,
+        &arguments.from.version,
+        &arguments.output,
+        &trust.policy(),
+        &bars,
+    )
+    .map_err(failure)?;
     if !pulled.passed {
         let reason = pulled
             .unverified
@@ -68,8 +87,26 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
             .unwrap_or("it carries no report that says otherwise");
         Messages::new(quiet).note(&format!("{} is not verified: {reason}", arguments.from))?;
     }
-    Document::of(arguments, &pulled).print(arguments.json)?;
+    if let (Some(path), Some(proof)) = (
+        &arguments.signature,
+        pulled.evidence.proof(Requirement::Signature),
+    ) {
+        fs::write(path, &proof.bundle)
+            .map_err(|error| Failure::new(Exit::Unexpected, format!("{}: {error}", path.display())))?;
+    }
+    Document::of(arguments, &trust, &pulled).print(arguments.json)?;
     Ok(Exit::Done)
+}
+
+/// Opens a place to read from.
+///
+/// # Errors
+/// When there is nothing to read.
+pub(super) fn open(location: &Location, plain_http: bool) -> Result<Box<dyn Store>, Failure> {
+    match location {
+        Location::Layout(directory) => Ok(Box::new(Layout::open(directory).map_err(failure)?)),
+        other => publish::store(other, plain_http),
+    }
 }
 
 /// What was pulled.
@@ -82,11 +119,13 @@ struct Document<'a> {
     bytes: u64,
     packages: &'a BTreeMap<String, String>,
     verdict: &'static str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    trusted: BTreeMap<&'static str, &'a str>,
     exit_code: u8,
 }
 
 impl<'a> Document<'a> {
-    fn of(arguments: &Arguments, pulled: &'a Pulled) -> Self {
+    fn of(arguments: &Arguments, trust: &Trust, pulled: &'a Pulled) -> Self {
         Self {
             reference: arguments.from.to_string(),
             digest: pulled.digest.as_str(),
@@ -95,6 +134,7 @@ impl<'a> Document<'a> {
             bytes: pulled.bytes,
             packages: &pulled.packages,
             verdict: if pulled.passed { "passed" } else { "unverified" },
+            trusted: trust.proven(&pulled.evidence),
             exit_code: Exit::Done.code(),
         }
     }
@@ -108,6 +148,9 @@ impl<'a> Document<'a> {
             writeln!(out, "{head}{}{head:#}", self.output)?;
             writeln!(out, "  digest   {}", self.digest)?;
             writeln!(out, "  verdict  {}", self.verdict)?;
+            for (requirement, key) in &self.trusted {
+                writeln!(out, "  {requirement:<10} signed by key {key}")?;
+            }
             for (name, digest) in self.packages {
                 writeln!(out, "  package  {name} {digest}")?;
             }

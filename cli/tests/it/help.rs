@@ -38,6 +38,11 @@ fn help_pull() {
 }
 
 #[test]
+fn help_verify_artifact() {
+    assert_run!(Scratch::new(), ["verify-artifact", "--help"]);
+}
+
+#[test]
 fn help_release() {
     assert_run!(Scratch::new(), ["release", "--help"]);
 }
@@ -71,6 +76,7 @@ fn completions_know_every_command() {
             "trace",
             "publish",
             "pull",
+            "verify-artifact",
             "release",
             "init",
             "completions",

@@ -19,6 +19,7 @@ mod publish;
 mod quantize;
 mod release;
 mod traces;
+mod trust;
 mod usage;
 mod verify;
 mod verify_inputs;

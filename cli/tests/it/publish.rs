@@ -17,7 +17,7 @@ const PUBLISH: [&str; 6] = [
 ];
 const PULL: [&str; 4] = ["pull", "oci-layout:models:1.0", "-o", "pulled"];
 
-fn succeeds(scratch: &Scratch, arguments: &[&str]) -> Vec<u8> {
+pub(crate) fn succeeds(scratch: &Scratch, arguments: &[&str]) -> Vec<u8> {
     let output = scratch.output(arguments);
     assert!(
         output.status.success(),
@@ -28,7 +28,7 @@ fn succeeds(scratch: &Scratch, arguments: &[&str]) -> Vec<u8> {
 }
 
 /// A scratch directory with `Out.mlpackage` and, in `report`, the report on it.
-fn verified() -> Scratch {
+pub(crate) fn verified() -> Scratch {
     let scratch = Scratch::new();
     Checkpoint::copy(&scratch, "formats/f16");
     succeeds(

@@ -137,6 +137,11 @@ impl Answer {
         Some(value.split(';').next().unwrap_or(value).trim())
     }
 
+    /// The subject of a manifest just sent, from a registry that lists referrers.
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.header("oci-subject")
+    }
+
     /// Where to go on, as a whole address.
     pub(super) fn location(&self) -> Option<String> {
         let location = self.header("location")?;

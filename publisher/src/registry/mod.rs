@@ -8,13 +8,17 @@ mod credentials;
 
 use std::io::Read;
 
-use client::{Client, Request};
+use client::{Answer, Client, Request};
 
+use crate::digest::Digest;
 use crate::error::{ArtifactError, PublishError};
-use crate::oci::{self, DOCUMENT_BYTES, Descriptor};
+use crate::oci::{self, DOCUMENT_BYTES, Descriptor, Index, referrers_tag};
 use crate::progress::{NoProgress, Progress};
 use crate::reference::Version;
 use crate::store::{Content, Store};
+
+/// How often a list of referrers is written when others write it, too.
+const LIST_ATTEMPTS: u32 = 4;
 
 /// A repository in a registry.
 #[derive(Debug)]
@@ -75,13 +79,78 @@ impl Registry {
         Ok(())
     }
 
-    fn put_manifest(&self, manifest: &Descriptor, bytes: &[u8], name: &str) -> Result<(), PublishError> {
+    fn put_manifest(&self, manifest: &Descriptor, bytes: &[u8], name: &str) -> Result<Answer, PublishError> {
         let request = Request::put(&format!("manifests/{name}"), &manifest.media_type, bytes);
         self.client
             .send(&request)
             .and_then(|answer| answer.expect(&[201]))
-            .map_err(|error| self.refuse(&format!("manifest {name}"), error.to_string()))?;
-        Ok(())
+            .map_err(|error| self.refuse(&format!("manifest {name}"), error.to_string()))
+    }
+
+    /// Makes sure that a manifest is there as it was sent.
+    fn read_back(&self, manifest: &Descriptor, bytes: &[u8]) -> Result<(), PublishError> {
+        let (_, found) = self.manifest(&Version::Digest(manifest.digest.clone()))?;
+        if found == bytes {
+            return Ok(());
+        }
+        Err(self.refuse(
+            &format!("manifest {}", manifest.digest),
+            "does not read back as it was sent",
+        ))
+    }
+
+    /// Whether a manifest is listed among what is attached to another.
+    fn lists(&self, subject: &Digest, manifest: &Descriptor) -> Result<bool, PublishError> {
+        let listed = self.referrers(subject)?;
+        Ok(listed.iter().any(|other| other.digest == manifest.digest))
+    }
+
+    /// What the registry's referrers API lists; `None` from one that has none.
+    fn asked_for_referrers(&self, subject: &Digest) -> Result<Option<Index>, PublishError> {
+        let what = format!("referrers of {subject}");
+        let answer = self
+            .client
+            .send(&Request::get(&format!("referrers/{subject}"), &[oci::INDEX]))
+            .map_err(|error| self.refuse(&what, error.to_string()))?;
+        if answer.status() != 200 || answer.content_type() != Some(oci::INDEX) {
+            return Ok(None);
+        }
+        self.index(answer, &what).map(Some)
+    }
+
+    /// What the tag lists that stands in for the API.
+    fn tagged_referrers(&self, subject: &Digest) -> Result<Index, PublishError> {
+        let tag = referrers_tag(subject);
+        let answer = self
+            .client
+            .send(&Request::get(&format!("manifests/{tag}"), &[oci::INDEX]))
+            .and_then(|answer| answer.expect(&[200, 404]))
+            .map_err(|error| self.refuse(&tag, error.to_string()))?;
+        match answer.status() {
+            404 => Ok(Index::default()),
+            _ => self.index(answer, &tag),
+        }
+    }
+
+    fn index(&self, answer: Answer, what: &str) -> Result<Index, PublishError> {
+        let bytes = self.document(answer, what)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| PublishError::malformed(format!("{}: {what}", self.place()), error.to_string()))
+    }
+
+    /// The body of an answer that is a document.
+    fn document(&self, answer: Answer, what: &str) -> Result<Vec<u8>, PublishError> {
+        let mut bytes = Vec::new();
+        let mut body = answer.body().take(DOCUMENT_BYTES + 1);
+        body.read_to_end(&mut bytes)
+            .map_err(|error| self.refuse(what, error.to_string()))?;
+        if bytes.len() as u64 > DOCUMENT_BYTES {
+            return Err(PublishError::malformed(
+                format!("{}: {what}", self.place()),
+                format!("has more than {DOCUMENT_BYTES} bytes"),
+            ));
+        }
+        Ok(bytes)
     }
 }
 
@@ -127,13 +196,7 @@ impl Store for Registry {
         }
         // By its digest first, so that the tag never shows what does not read back.
         self.put_manifest(manifest, bytes, manifest.digest.as_str())?;
-        let (_, found) = self.manifest(&Version::Digest(manifest.digest.clone()))?;
-        if found != bytes {
-            return Err(self.refuse(
-                &format!("manifest {}", manifest.digest),
-                "does not read back as it was sent",
-            ));
-        }
+        self.read_back(manifest, bytes)?;
         self.put_manifest(manifest, bytes, tag)?;
         Ok(true)
     }
@@ -152,17 +215,8 @@ impl Store for Registry {
             .and_then(|answer| answer.expect(&[200]))
             .map_err(|error| self.refuse(&format!("artifact {version}"), error.to_string()))?;
         let media_type = answer.content_type().unwrap_or(oci::MANIFEST).to_owned();
-        let mut bytes = Vec::new();
-        let mut body = answer.body().take(DOCUMENT_BYTES + 1);
-        body.read_to_end(&mut bytes)
-            .map_err(|error| self.refuse(&format!("artifact {version}"), error.to_string()))?;
+        let bytes = self.document(answer, &format!("artifact {version}"))?;
         let place = format!("{}{version}", self.place());
-        if bytes.len() as u64 > DOCUMENT_BYTES {
-            return Err(PublishError::malformed(
-                place,
-                format!("its manifest has more than {DOCUMENT_BYTES} bytes"),
-            ));
-        }
         let found = Descriptor::of(&media_type, &bytes);
         match version {
             Version::Digest(digest) if *digest != found.digest => Err(PublishError::Artifact {
@@ -175,6 +229,43 @@ impl Store for Registry {
             }),
             _ => Ok((found, bytes)),
         }
+    }
+
+    fn attach(&self, manifest: &Descriptor, bytes: &[u8], subject: &Digest) -> Result<bool, PublishError> {
+        if self.lists(subject, manifest)? {
+            return Ok(false);
+        }
+        let answer = self.put_manifest(manifest, bytes, manifest.digest.as_str())?;
+        // A registry that keeps the list by itself says so.
+        let is_kept = answer.subject().is_some_and(|found| found == subject.as_str());
+        self.read_back(manifest, bytes)?;
+        if is_kept {
+            return Ok(true);
+        }
+        // Another client may write the list at the same time, and nothing but looking again tells.
+        for _ in 0..LIST_ATTEMPTS {
+            let mut list = self.tagged_referrers(subject)?;
+            if !list.refer(manifest) {
+                return Ok(true);
+            }
+            let list = oci::json(&list);
+            self.put_manifest(&Descriptor::of(oci::INDEX, &list), &list, &referrers_tag(subject))?;
+        }
+        match self.lists(subject, manifest)? {
+            true => Ok(true),
+            false => Err(self.refuse(
+                &referrers_tag(subject),
+                "what was attached is not listed; others keep writing the list",
+            )),
+        }
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, PublishError> {
+        let list = match self.asked_for_referrers(subject)? {
+            Some(list) => list,
+            None => self.tagged_referrers(subject)?,
+        };
+        Ok(list.manifests)
     }
 
     fn read(&self, blob: &Descriptor) -> Result<Box<dyn Read + '_>, PublishError> {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use corer_publisher::trust::Policy;
 use corer_publisher::{Digest, Layout, NoProgress, PublishError, Version, publish, pull};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ fn pulled_after(change: impl FnOnce(&mut Value, &mut Value)) -> (Scratch, Result
     let scratch = Scratch::new();
     let layout = Layout::create(&scratch.path("layout")).expect("a layout");
     let bundle = bundle(&scratch);
-    publish(&bundle, &layout, &["1.0"], &NoProgress).expect("published");
+    publish(&bundle, &[], &layout, &["1.0"], &NoProgress).expect("published");
     let read =
         |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON") };
     let index_path = scratch.path("layout/index.json");
@@ -35,6 +36,7 @@ fn pulled_after(change: impl FnOnce(&mut Value, &mut Value)) -> (Scratch, Result
         &layout,
         &Version::Tag("1.0".into()),
         &scratch.path("out"),
+        &Policy::default(),
         &NoProgress,
     );
     (scratch, result.map(|_| ()))

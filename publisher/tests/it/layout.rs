@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 use corer_publisher::oci::Descriptor;
+use corer_publisher::trust::Policy;
 use corer_publisher::{
     ArtifactError, Content, Digest, Layout, NoProgress, Progress, PublishError, Store, Version, publish, pull,
 };
@@ -21,14 +22,21 @@ fn what_is_pulled_is_what_was_published() {
     let scratch = Scratch::new();
     let bundle = bundle(&scratch);
     let layout = Layout::create(&scratch.path("layout")).expect("a layout");
-    let published = publish(&bundle, &layout, &["1.0"], &NoProgress).expect("published");
+    let published = publish(&bundle, &[], &layout, &["1.0"], &NoProgress).expect("published");
     assert_eq!((published.blobs_sent, published.blobs_present), (7, 0));
     drop(layout);
     for (name, bytes) in tree(&scratch.path("layout/blobs/sha256")) {
         assert_eq!(Digest::of(&bytes).hex(), name);
     }
     let layout = Layout::open(&scratch.path("layout")).expect("a layout");
-    let pulled = pull(&layout, &tag("1.0"), &scratch.path("out"), &NoProgress).expect("pulled");
+    let pulled = pull(
+        &layout,
+        &tag("1.0"),
+        &scratch.path("out"),
+        &Policy::default(),
+        &NoProgress,
+    )
+    .expect("pulled");
     assert!(pulled.passed);
     assert_eq!(pulled.digest, bundle.manifest.digest);
     assert_eq!(
@@ -36,7 +44,14 @@ fn what_is_pulled_is_what_was_published() {
         tree(&scratch.path("X.mlpackage"))
     );
     let by_digest = Version::Digest(pulled.digest);
-    pull(&layout, &by_digest, &scratch.path("again"), &NoProgress).expect("pulled");
+    pull(
+        &layout,
+        &by_digest,
+        &scratch.path("again"),
+        &Policy::default(),
+        &NoProgress,
+    )
+    .expect("pulled");
     assert_eq!(tree(&scratch.path("again")), tree(&scratch.path("out")));
 }
 
@@ -44,7 +59,7 @@ fn what_is_pulled_is_what_was_published() {
 fn equal_bundles_are_equal_bytes() {
     let layouts = [Scratch::new(), Scratch::new()].map(|scratch| {
         let layout = Layout::create(&scratch.path("layout")).expect("a layout");
-        publish(&bundle(&scratch), &layout, &["1.0"], &NoProgress).expect("published");
+        publish(&bundle(&scratch), &[], &layout, &["1.0"], &NoProgress).expect("published");
         tree(&scratch.path("layout"))
     });
     assert_eq!(layouts[0], layouts[1]);
@@ -55,7 +70,7 @@ fn what_is_there_is_not_written_again() {
     let scratch = Scratch::new();
     let bundle = bundle(&scratch);
     let layout = Layout::create(&scratch.path("layout")).expect("a layout");
-    publish(&bundle, &layout, &["1.0"], &NoProgress).expect("published");
+    publish(&bundle, &[], &layout, &["1.0"], &NoProgress).expect("published");
     let inodes = || {
         let files = tree(&scratch.path("layout")).into_keys();
         let inode = |name: String| {
@@ -66,13 +81,13 @@ fn what_is_there_is_not_written_again() {
         files.map(inode).collect::<Vec<_>>()
     };
     let before = inodes();
-    let again = publish(&bundle, &layout, &["1.0"], &NoProgress).expect("published");
+    let again = publish(&bundle, &[], &layout, &["1.0"], &NoProgress).expect("published");
     assert_eq!(
         (again.blobs_sent, again.bytes_sent, again.tags_moved),
         (0, 0, vec![])
     );
     assert_eq!(inodes(), before);
-    let other = publish(&bundle, &layout, &["latest"], &NoProgress).expect("published");
+    let other = publish(&bundle, &[], &layout, &["latest"], &NoProgress).expect("published");
     assert_eq!(
         (other.blobs_sent, other.tags_moved),
         (0, vec!["latest".to_owned()])
@@ -84,9 +99,9 @@ fn a_tag_moves_and_the_others_stay() {
     let scratch = Scratch::new();
     let first = bundle(&scratch);
     let layout = Layout::create(&scratch.path("layout")).expect("a layout");
-    publish(&first, &layout, &["1.0", "latest"], &NoProgress).expect("published");
+    publish(&first, &[], &layout, &["1.0", "latest"], &NoProgress).expect("published");
     let second = assemble(&[scratch.package(ONE_FUNCTION, "Y.mlpackage")], &[], true).expect("a bundle");
-    publish(&second, &layout, &["latest"], &NoProgress).expect("published");
+    publish(&second, &[], &layout, &["latest"], &NoProgress).expect("published");
     let digest = |name: &str| layout.manifest(&tag(name)).expect("a manifest").0.digest;
     assert_eq!(digest("1.0"), first.manifest.digest);
     assert_eq!(digest("latest"), second.manifest.digest);
@@ -97,7 +112,7 @@ fn a_tampered_blob_is_refused_and_nothing_is_left() {
     let scratch = Scratch::new();
     let bundle = bundle(&scratch);
     let layout = Layout::create(&scratch.path("layout")).expect("a layout");
-    publish(&bundle, &layout, &["1.0"], &NoProgress).expect("published");
+    publish(&bundle, &[], &layout, &["1.0"], &NoProgress).expect("published");
     let blobs = scratch.path("layout/blobs/sha256");
     let all = bundle.layers.iter().map(|(layer, _)| layer);
     for blob in all.chain([&bundle.config.0, &bundle.manifest]) {
@@ -111,7 +126,13 @@ fn a_tampered_blob_is_refused_and_nothing_is_left() {
             [&good[..], b"x"].concat(),
         ] {
             fs::write(&path, spoiled).expect("written");
-            let result = pull(&layout, &tag("1.0"), &scratch.path("out"), &NoProgress);
+            let result = pull(
+                &layout,
+                &tag("1.0"),
+                &scratch.path("out"),
+                &Policy::default(),
+                &NoProgress,
+            );
             let Err(PublishError::Artifact {
                 source: ArtifactError::Mismatch { .. },
                 ..
@@ -121,7 +142,13 @@ fn a_tampered_blob_is_refused_and_nothing_is_left() {
             };
         }
         fs::remove_file(&path).expect("removed");
-        let result = pull(&layout, &tag("1.0"), &scratch.path("out"), &NoProgress);
+        let result = pull(
+            &layout,
+            &tag("1.0"),
+            &scratch.path("out"),
+            &Policy::default(),
+            &NoProgress,
+        );
         assert!(matches!(result, Err(PublishError::Artifact { .. })), "{result:?}");
         fs::write(&path, &good).expect("written");
     }
@@ -134,9 +161,16 @@ fn a_tampered_blob_is_refused_and_nothing_is_left() {
     // Publishing anew repairs it.
     let path = blobs.join(bundle.layers[3].0.digest.hex());
     fs::write(&path, b"spoiled").expect("written");
-    let repaired = publish(&bundle, &layout, &["1.0"], &NoProgress).expect("published");
+    let repaired = publish(&bundle, &[], &layout, &["1.0"], &NoProgress).expect("published");
     assert_eq!(repaired.blobs_sent, 1);
-    pull(&layout, &tag("1.0"), &scratch.path("out"), &NoProgress).expect("pulled");
+    pull(
+        &layout,
+        &tag("1.0"),
+        &scratch.path("out"),
+        &Policy::default(),
+        &NoProgress,
+    )
+    .expect("pulled");
 }
 
 /// A store that fails when it has taken so many blobs.
@@ -173,6 +207,14 @@ impl Store for Failing<'_> {
         self.layout.manifest(version)
     }
 
+    fn attach(&self, manifest: &Descriptor, bytes: &[u8], subject: &Digest) -> Result<bool, PublishError> {
+        self.layout.attach(manifest, bytes, subject)
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, PublishError> {
+        self.layout.referrers(subject)
+    }
+
     fn read(&self, blob: &Descriptor) -> Result<Box<dyn Read + '_>, PublishError> {
         self.layout.read(blob)
     }
@@ -188,12 +230,12 @@ fn a_publication_cut_short_tags_nothing_and_the_next_sends_the_rest() {
             layout: &layout,
             left: Cell::new(kept),
         };
-        assert!(publish(&bundle, &store, &["1.0"], &NoProgress).is_err());
+        assert!(publish(&bundle, &[], &store, &["1.0"], &NoProgress).is_err());
         assert!(matches!(
             layout.manifest(&tag("1.0")),
             Err(PublishError::Registry { .. })
         ));
-        let rest = publish(&bundle, &layout, &["1.0"], &NoProgress).expect("published");
+        let rest = publish(&bundle, &[], &layout, &["1.0"], &NoProgress).expect("published");
         assert_eq!((rest.blobs_sent, rest.blobs_present), (7 - kept, kept));
     }
 }
@@ -204,7 +246,7 @@ fn a_file_that_changes_while_it_is_published_is_not_published() {
     let bundle = bundle(&scratch);
     fs::write(scratch.path("X.mlpackage/Manifest.json"), b"{}").expect("written");
     let layout = Layout::create(&scratch.path("layout")).expect("a layout");
-    let result = publish(&bundle, &layout, &["1.0"], &NoProgress);
+    let result = publish(&bundle, &[], &layout, &["1.0"], &NoProgress);
     assert!(matches!(result, Err(PublishError::Changed { .. })), "{result:?}");
     assert!(layout.manifest(&tag("1.0")).is_err());
 }
@@ -221,7 +263,7 @@ fn what_killed_writers_left_is_cleared_away() {
         fs::write(left, b"half").expect("written");
     }
     let layout = Layout::create(&scratch.path("layout")).expect("a layout");
-    publish(&bundle(&scratch), &layout, &["1.0"], &NoProgress).expect("published");
+    publish(&bundle(&scratch), &[], &layout, &["1.0"], &NoProgress).expect("published");
     let unfinished = |name: &String| name.contains("unfinished");
     assert!(!tree(&scratch.path("layout")).keys().any(unfinished));
 }

@@ -281,7 +281,8 @@ fn send(stages: &Stages<'_>, judged: &[Judged], plain_http: bool, quiet: bool) -
         } else {
             vec![own.as_str()]
         };
-        let published = corer_publisher::publish(bundle, &*store, &tags, &bars).map_err(publish::failure)?;
+        let published =
+            corer_publisher::publish(bundle, &[], &*store, &tags, &bars).map_err(publish::failure)?;
         let unchanged = published.blobs_sent == 0 && published.tags_moved.is_empty();
         let outcome = if unchanged {
             Outcome::Reused

@@ -1,0 +1,82 @@
+//! Signed statements as artifacts of their own, whose subject is the artifact they speak of.
+
+use super::attest;
+use super::dsse::{self, BUNDLE};
+use super::key::SigningKey;
+use super::model_signing;
+use super::statement::Statement;
+use crate::bundle::{self, Bundle};
+use crate::digest::Digest;
+use crate::oci::{self, Descriptor, Manifest};
+use crate::store::Content;
+
+/// A statement on its way to a store.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Attachment {
+    /// The manifest's descriptor.
+    pub manifest: Descriptor,
+    /// The manifest.
+    pub manifest_bytes: Vec<u8>,
+    /// What the manifest names.
+    pub blobs: Vec<(Descriptor, Content)>,
+}
+
+impl Attachment {
+    /// Signs all there is to say of a bundle: its files, the verdict if it was judged, how it was built. `builder` is
+    /// the URI of whoever ran the build.
+    pub fn sign(bundle: &Bundle, key: &SigningKey, builder: &str) -> Vec<Self> {
+        let tree = model_signing::tree_of_layers(bundle.layers.iter().map(|(layer, _)| layer));
+        let name = bundle::title(&bundle.packages);
+        let mut statements = vec![model_signing::statement(&name, &tree)];
+        statements.extend(attest::parity(bundle));
+        statements.push(attest::provenance(bundle, builder));
+        statements
+            .iter()
+            .map(|statement| Self::of(statement, &bundle.manifest, key))
+            .collect()
+    }
+
+    fn of(statement: &Statement, subject: &Descriptor, key: &SigningKey) -> Self {
+        let sealed = dsse::seal(&oci::json(statement), key);
+        let config = (Descriptor::of(oci::EMPTY, b"{}"), Content::Bytes(b"{}".to_vec()));
+        let layer = Descriptor::of(BUNDLE, &sealed);
+        let annotations = [
+            (oci::BUNDLE_CONTENT, "dsse-envelope"),
+            (oci::PREDICATE_TYPE, &statement.predicate_type),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: oci::MANIFEST.to_owned(),
+            artifact_type: Some(BUNDLE.to_owned()),
+            config: config.0.clone(),
+            layers: vec![layer.clone()],
+            subject: Some(Descriptor::new(
+                &subject.media_type,
+                subject.digest.clone(),
+                subject.size,
+            )),
+            annotations: annotations.into(),
+        };
+        let manifest_bytes = oci::json(&manifest);
+        let mut descriptor = Descriptor::of(oci::MANIFEST, &manifest_bytes);
+        descriptor.artifact_type = manifest.artifact_type;
+        descriptor.annotations = manifest.annotations;
+        Self {
+            manifest: descriptor,
+            manifest_bytes,
+            blobs: vec![config, (layer, Content::Bytes(sealed))],
+        }
+    }
+
+    /// Whether a manifest is such an attachment to `subject`, and the bundle it carries.
+    pub(crate) fn bundle_of<'m>(manifest: &'m Manifest, subject: &Digest) -> Result<&'m Descriptor, String> {
+        if manifest.subject.as_ref().map(|subject| &subject.digest) != Some(subject) {
+            return Err("is attached to another artifact".into());
+        }
+        match &manifest.layers[..] {
+            [layer] if layer.media_type == BUNDLE => Ok(layer),
+            _ => Err("does not carry one sigstore bundle".into()),
+        }
+    }
+}
