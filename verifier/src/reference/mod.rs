@@ -99,6 +99,20 @@ pub trait Reference {
     /// When the batch doesn't fit the model, or the computation fails.
     fn outputs(&self, batch: &Batch<'_>) -> Result<BTreeMap<String, Tensor>, ReferenceError>;
 
+    /// Outputs as [`Self::outputs`] gives them, for whoever reads them at tokens only: behind a row's last token there may
+    /// be zeros instead, so that padding need not be computed. Rows without a token are complete.
+    ///
+    /// # Errors
+    /// As [`Self::outputs`].
+    fn outputs_at_tokens(&self, batch: &Batch<'_>) -> Result<BTreeMap<String, Tensor>, ReferenceError> {
+        self.outputs(batch)
+    }
+
+    /// The rows it is best given at once; more than an execution takes where rows of like length are computed together.
+    fn rows_at_once(&self) -> usize {
+        1
+    }
+
     /// The places whose values [`Self::traced`] can give, in the order they are computed; none when it keeps them to
     /// itself.
     fn places(&self) -> Vec<Place> {

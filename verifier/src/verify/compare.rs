@@ -15,8 +15,12 @@ use crate::reference::Reference;
 use crate::report::{OutputReport, PairedBy};
 use crate::tensor::Tensor;
 
-/// Rows handled at a time, rounded up to whole executions: a vocabulary head gives 16 MB per row.
+/// Rows compared at a time, rounded up to whole executions, and the fewest the reference is given.
 const ROWS_AT_A_TIME: usize = 4;
+
+/// Values of the reference's outputs kept at once, as far as [`ROWS_AT_A_TIME`] allow: a vocabulary head has 4 million
+/// per row.
+const VALUES_AT_ONCE: usize = 1 << 22;
 
 /// An output being compared.
 struct Pairing {
@@ -45,34 +49,99 @@ pub(super) fn compare(
     let step = subject.batch * ROWS_AT_A_TIME.div_ceil(subject.batch);
     let mut pairings: Option<Vec<Pairing>> = None;
     let (mut spans, mut done) = (SpanMatch::default(), 0);
+    // How large its outputs are is known once it has given some.
+    let mut window = step;
     progress.start("comparing", inputs.rows.len() as u64);
-    for first in (0..inputs.rows.len()).step_by(step) {
-        let batch = inputs.batch(first, step);
-        let produced = subject.outputs(&batch)?;
-        let expected = reference.outputs(&batch)?;
-        let pairings = match &mut pairings {
-            Some(pairings) => pairings,
-            none => {
-                let asked = &request.pairs;
-                let mut found = pair_up(subject, reference, &produced, &expected, asked, inputs.length)?;
-                // Seeded rows, such as those of a size too short for texts, have no labels.
-                if let Some(labels) = &request.labels
-                    && inputs.rows.iter().all(|row| row.excerpt.is_some())
-                {
-                    label(&mut found, labels, inputs.rows.len(), subject, reference)?;
+    'rows: while done < inputs.rows.len() {
+        let whole = inputs.batch(done, window);
+        let expected = reference.outputs_at_tokens(&whole)?;
+        let given = whole.rows.len();
+        let values: usize = expected.values().map(|tensor| tensor.values().len()).sum();
+        let affordable = VALUES_AT_ONCE / (values / given.max(1)).max(1);
+        window = step * (affordable.min(reference.rows_at_once()) / step).max(1);
+        for offset in (0..given).step_by(step) {
+            let batch = inputs.batch(done, step.min(given - offset));
+            let produced = subject.outputs(&batch)?;
+            let pairings = match &mut pairings {
+                Some(pairings) => pairings,
+                none => {
+                    let asked = &request.pairs;
+                    let mut found = pair_up(subject, reference, &produced, &expected, asked, inputs.length)?;
+                    // Seeded rows, such as those of a size too short for texts, have no labels.
+                    if let Some(labels) = &request.labels
+                        && inputs.rows.iter().all(|row| row.excerpt.is_some())
+                    {
+                        label(&mut found, labels, inputs.rows.len(), subject, reference)?;
+                    }
+                    none.insert(found)
                 }
-                none.insert(found)
+            };
+            let sides = Sides {
+                batch,
+                produced: &produced,
+                expected: &expected,
+                offset,
+                given,
+            };
+            sides.add(pairings, subject, reference)?;
+            sides.add_spans(&mut spans, pairings);
+            done += batch.rows.len();
+            progress.advance(batch.rows.len() as u64);
+            if progress.interrupted() {
+                break 'rows;
             }
-        };
-        let sides = pairings.iter_mut().zip(&produced).zip(&subject.outputs);
-        for ((pairing, produced), (name, form)) in sides {
-            let expected = expected
+        }
+    }
+    progress.finish();
+    let outputs = pairings
+        .into_iter()
+        .flatten()
+        .zip(&subject.outputs)
+        .map(|(pairing, (name, _))| OutputReport {
+            package: name.clone(),
+            reference: pairing.reference,
+            paired_by: pairing.paired_by,
+            row_shape: pairing.row_shape,
+            errors: pairing.comparison.report(),
+            labelled: pairing.labelling.and_then(|labelling| labelling.report()),
+        });
+    Ok(Compared {
+        outputs: outputs.collect(),
+        spans: (spans.rows > 0).then_some(spans),
+        rows: done,
+    })
+}
+
+/// Rows of the package, and the larger number of them the reference was given at once.
+struct Sides<'a> {
+    batch: Batch<'a>,
+    produced: &'a [Produced],
+    expected: &'a BTreeMap<String, Tensor>,
+    /// Where these rows begin among the reference's.
+    offset: usize,
+    /// Rows the reference was given.
+    given: usize,
+}
+
+impl Sides<'_> {
+    /// Adds every output of every row.
+    fn add(
+        &self,
+        pairings: &mut [Pairing],
+        subject: &Subject,
+        reference: &dyn Reference,
+    ) -> Result<(), VerifyError> {
+        for ((pairing, produced), (name, form)) in
+            pairings.iter_mut().zip(self.produced).zip(&subject.outputs)
+        {
+            let expected = self
+                .expected
                 .get(&pairing.reference)
-                .filter(|tensor| tensor.rows() == batch.rows.len())
+                .filter(|tensor| tensor.rows() == self.given)
                 .ok_or_else(|| subject.fail(format!("the reference gives no `{}`", pairing.reference)))?;
-            for (index, row) in batch.rows.iter().enumerate() {
-                let wanted = expected.row(index);
-                let at = batch.first_row + index;
+            for (index, row) in self.batch.rows.iter().enumerate() {
+                let wanted = expected.row(self.offset + index);
+                let at = self.batch.first_row + index;
                 match (produced, form) {
                     (Produced::Array(tensor), Form::Probabilities(classes)) => {
                         let wanted = in_class_order(&softmax(wanted), classes, reference.labels());
@@ -99,31 +168,37 @@ pub(super) fn compare(
                 }
             }
         }
-        add_spans(&mut spans, pairings, &batch, &produced, &expected);
-        done += batch.rows.len();
-        progress.advance(batch.rows.len() as u64);
-        if progress.interrupted() {
-            break;
+        Ok(())
+    }
+
+    /// Adds the answers, where two outputs choose one together.
+    fn add_spans(&self, spans: &mut SpanMatch, pairings: &[Pairing]) {
+        let side = |name: &str| {
+            let at = pairings.iter().position(|pairing| {
+                pairing.reference == name && pairing.comparison.kind() == OutputKind::SpanLogits
+            })?;
+            match &self.produced[at] {
+                Produced::Array(found) => Some((self.expected.get(name)?, found)),
+                Produced::Labels(_) => None,
+            }
+        };
+        let (Some(start), Some(end)) = (side("start_logits"), side("end_logits")) else {
+            return;
+        };
+        for (index, row) in self.batch.rows.iter().enumerate() {
+            let reference = SpanScores {
+                start: start.0.row(self.offset + index),
+                end: end.0.row(self.offset + index),
+            };
+            let package = SpanScores {
+                start: start.1.row(index),
+                end: end.1.row(index),
+            };
+            spans.add(self.batch.first_row + index, reference, package, |at| {
+                row.is_token(at)
+            });
         }
     }
-    progress.finish();
-    let outputs = pairings
-        .into_iter()
-        .flatten()
-        .zip(&subject.outputs)
-        .map(|(pairing, (name, _))| OutputReport {
-            package: name.clone(),
-            reference: pairing.reference,
-            paired_by: pairing.paired_by,
-            row_shape: pairing.row_shape,
-            errors: pairing.comparison.report(),
-            labelled: pairing.labelling.and_then(|labelling| labelling.report()),
-        });
-    Ok(Compared {
-        outputs: outputs.collect(),
-        spans: (spans.rows > 0).then_some(spans),
-        rows: done,
-    })
 }
 
 impl Pairing {
@@ -163,39 +238,6 @@ fn label(
         return Err(InputError::Request(reason).into());
     }
     Ok(())
-}
-
-/// Adds the answers of a batch, where two outputs choose one together.
-fn add_spans(
-    spans: &mut SpanMatch,
-    pairings: &[Pairing],
-    batch: &Batch<'_>,
-    produced: &[Produced],
-    expected: &BTreeMap<String, Tensor>,
-) {
-    let side = |name: &str| {
-        let at = pairings.iter().position(|pairing| {
-            pairing.reference == name && pairing.comparison.kind() == OutputKind::SpanLogits
-        })?;
-        match &produced[at] {
-            Produced::Array(found) => Some((expected.get(name)?, found)),
-            Produced::Labels(_) => None,
-        }
-    };
-    let (Some(start), Some(end)) = (side("start_logits"), side("end_logits")) else {
-        return;
-    };
-    for (index, row) in batch.rows.iter().enumerate() {
-        let reference = SpanScores {
-            start: start.0.row(index),
-            end: end.0.row(index),
-        };
-        let package = SpanScores {
-            start: start.1.row(index),
-            end: end.1.row(index),
-        };
-        spans.add(batch.first_row + index, reference, package, |at| row.is_token(at));
-    }
 }
 
 fn pair_up(

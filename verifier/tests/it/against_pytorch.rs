@@ -43,6 +43,44 @@ fn difference(directory: &Path, group: &str) -> f32 {
     worst
 }
 
+/// The same of what is computed without padding, at tokens.
+fn difference_at_tokens(directory: &Path) -> f32 {
+    let golden = GoldenReference::open(&directory.join("expected.safetensors")).unwrap();
+    let candle = CandleReference::open(directory, None).unwrap();
+    let inputs = golden.inputs();
+    let batch = inputs.batch(0, inputs.rows.len());
+    let (expected, computed) = (
+        golden.outputs(&batch).unwrap(),
+        candle.outputs_at_tokens(&batch).unwrap(),
+    );
+    let (mut worst, mut left_out, mut positions) = (0f32, 0, false);
+    for name in golden.task_outputs() {
+        let (expected, computed) = (&expected[&name], &computed[&name]);
+        assert_eq!(expected.shape(), computed.shape(), "{name}");
+        let peak = expected
+            .values()
+            .iter()
+            .fold(0f32, |peak, value| peak.max(value.abs()));
+        let per_position = match name.as_str() {
+            "logits" => expected.row_shape().len() == 2,
+            other => ["last_hidden_state", "start_logits", "end_logits"].contains(&other),
+        };
+        positions |= per_position;
+        for (index, row) in batch.rows.iter().enumerate() {
+            let width = expected.row(index).len() / if per_position { inputs.length } else { 1 };
+            for (at, (a, b)) in expected.row(index).iter().zip(computed.row(index)).enumerate() {
+                if !per_position || row.is_token(at / width) {
+                    worst = worst.max((a - b).abs() / tolerance(peak));
+                } else {
+                    left_out += usize::from(*b == 0.0);
+                }
+            }
+        }
+    }
+    assert_eq!(left_out > 0, positions, "padding is left out");
+    worst
+}
+
 macro_rules! agrees {
     ($($test:ident: $directory:literal,)*) => {$(
         #[test]
@@ -52,6 +90,8 @@ macro_rules! agrees {
                 let share = difference(&directory, group);
                 assert!(share <= 1.0, "{group}: {share} of the tolerance");
             }
+            let share = difference_at_tokens(&directory);
+            assert!(share <= 1.0, "without padding: {share} of the tolerance");
         }
     )*};
 }

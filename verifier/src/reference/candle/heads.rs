@@ -54,6 +54,15 @@ impl Heads {
         self.pooler.is_some()
     }
 
+    /// Whether an output has a part for each position.
+    pub(super) fn per_position(&self, output: &str) -> bool {
+        match output {
+            "last_hidden_state" | "start_logits" | "end_logits" => true,
+            "logits" => matches!(self.task, Some(TaskHead::Token(_) | TaskHead::Mask { .. })),
+            _ => false,
+        }
+    }
+
     /// Outputs by their names in transformers, from token vectors (n, S, H).
     pub(super) fn forward(&self, hidden: &Tensor) -> Result<BTreeMap<&'static str, Tensor>> {
         let mut outputs = BTreeMap::new();

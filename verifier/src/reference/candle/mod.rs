@@ -8,6 +8,7 @@
 mod checkpoint;
 mod config;
 mod heads;
+mod lengths;
 mod sentence;
 
 use std::collections::BTreeMap;
@@ -21,12 +22,16 @@ use candle_transformers::models::bert::BertModel;
 use self::checkpoint::{Checkpoint, Weights};
 use self::config::BertConfig;
 use self::heads::Heads;
+use self::lengths::{Scattered, groups};
 use self::sentence::SentenceModules;
 use super::{Feed, Intake, Reference};
 use crate::error::ReferenceError;
 use crate::inputs::{Batch, INPUT_IDS, TOKEN_TYPE_IDS};
 use crate::report::{FileDigest, ReferenceReport};
 use crate::tensor::Tensor;
+
+/// Rows among which there are enough of like length.
+const ROWS_AT_ONCE: usize = 64;
 
 /// What a model is for; the same words the command line uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -185,6 +190,29 @@ impl CandleReference {
         outputs.insert("last_hidden_state", hidden);
         Ok(outputs)
     }
+
+    /// Outputs for all rows at the batch's length.
+    fn computed(&self, batch: &Batch<'_>) -> Result<BTreeMap<String, Tensor>, ReferenceError> {
+        let failed = |source| {
+            let last = batch.first_row + batch.rows.len();
+            ReferenceError::Candle {
+                step: format!("input rows {}..{last}", batch.first_row),
+                source,
+            }
+        };
+        let outputs = self.compute(batch).map_err(failed)?;
+        let plain = outputs.into_iter().map(|(name, tensor)| {
+            let shape = tensor.dims().to_vec();
+            let values = tensor
+                .flatten_all()
+                .and_then(|flat| flat.to_vec1())
+                .map_err(failed)?;
+            let tensor = Tensor::new(shape, values)
+                .ok_or_else(|| failed(candle_core::Error::Msg("shape and values disagree".into())))?;
+            Ok((name.to_owned(), tensor))
+        });
+        plain.collect()
+    }
 }
 
 impl Reference for CandleReference {
@@ -242,25 +270,26 @@ impl Reference for CandleReference {
     }
 
     fn outputs(&self, batch: &Batch<'_>) -> Result<BTreeMap<String, Tensor>, ReferenceError> {
-        let failed = |source| {
-            let last = batch.first_row + batch.rows.len();
-            ReferenceError::Candle {
-                step: format!("input rows {}..{last}", batch.first_row),
-                source,
+        self.computed(batch)
+    }
+
+    fn outputs_at_tokens(&self, batch: &Batch<'_>) -> Result<BTreeMap<String, Tensor>, ReferenceError> {
+        let mut scattered = Scattered::new(batch.rows.len(), batch.length);
+        for group in groups(batch) {
+            let computed = self.computed(&Batch {
+                first_row: batch.first_row,
+                length: group.length,
+                rows: &group.cut(batch),
+            })?;
+            for (name, tensor) in &computed {
+                scattered.add(&group, name, self.heads.per_position(name), tensor);
             }
-        };
-        let outputs = self.compute(batch).map_err(failed)?;
-        let plain = outputs.into_iter().map(|(name, tensor)| {
-            let shape = tensor.dims().to_vec();
-            let values = tensor
-                .flatten_all()
-                .and_then(|flat| flat.to_vec1())
-                .map_err(failed)?;
-            let tensor = Tensor::new(shape, values)
-                .ok_or_else(|| failed(candle_core::Error::Msg("shape and values disagree".into())))?;
-            Ok((name.to_owned(), tensor))
-        });
-        plain.collect()
+        }
+        Ok(scattered.finish())
+    }
+
+    fn rows_at_once(&self) -> usize {
+        ROWS_AT_ONCE
     }
 }
 
