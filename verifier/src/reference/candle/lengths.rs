@@ -15,10 +15,15 @@ const POSITIONS: usize = 512;
 /// Rows that are cut to the same length.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Group {
-    /// Their indices.
+    /// Their indices, the shortest row first.
     pub(super) rows: Vec<usize>,
     /// Positions of each.
     pub(super) length: usize,
+}
+
+/// The longest row that may join one of `shortest`: a quarter of padding at most, or a few positions.
+const fn longest(shortest: usize) -> usize {
+    shortest + if shortest < 16 { 4 } else { shortest / 4 }
 }
 
 /// The rows of a batch, each in one group, by length.
@@ -27,16 +32,20 @@ pub(super) fn groups(batch: &Batch<'_>) -> Vec<Group> {
     let mut by_length: Vec<(usize, usize)> = extents.zip(0..).collect();
     by_length.sort_unstable();
     let mut groups: Vec<Group> = Vec::new();
+    let mut most = 0;
     for (length, row) in by_length {
         match groups.last_mut() {
-            Some(group) if (group.rows.len() + 1) * length <= POSITIONS => {
+            Some(group) if length <= most && (group.rows.len() + 1) * length <= POSITIONS => {
                 group.rows.push(row);
                 group.length = length;
             }
-            _ => groups.push(Group {
-                rows: vec![row],
-                length,
-            }),
+            _ => {
+                most = longest(length);
+                groups.push(Group {
+                    rows: vec![row],
+                    length,
+                });
+            }
         }
     }
     groups
@@ -161,23 +170,32 @@ mod tests {
     }
 
     #[test]
-    fn groups_hold_no_more_positions_than_they_may() {
+    fn rows_of_a_group_are_of_like_length_and_no_more_than_it_may_hold() {
         let long = |tokens: usize| InputRow {
             attention_mask: vec![1; tokens],
             ..InputRow::default()
         };
-        let rows = [long(600), long(200), long(100), long(201), long(300)];
-        let sizes: Vec<_> = groups(&Batch {
-            first_row: 0,
-            length: 600,
-            rows: &rows,
-        })
-        .into_iter()
-        .map(|group| (group.rows, group.length))
-        .collect();
+        let grouped = |lengths: &[usize]| -> Vec<(Vec<usize>, usize)> {
+            let rows: Vec<InputRow> = lengths.iter().map(|tokens| long(*tokens)).collect();
+            let groups = groups(&Batch {
+                first_row: 0,
+                length: 600,
+                rows: &rows,
+            });
+            groups
+                .into_iter()
+                .map(|group| (group.rows, group.length))
+                .collect()
+        };
+        let many = grouped(&[600, 200, 190, 201, 300]);
         assert_eq!(
-            sizes,
+            many,
             [(vec![2, 1], 200), (vec![3], 201), (vec![4], 300), (vec![0], 600)]
+        );
+        let unlike = grouped(&[40, 5, 9, 10, 51, 50]);
+        assert_eq!(
+            unlike,
+            [(vec![1, 2], 9), (vec![3], 10), (vec![0, 5], 50), (vec![4], 51)]
         );
     }
 
