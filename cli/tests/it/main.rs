@@ -15,6 +15,7 @@ mod lengths;
 mod libtorch;
 mod numerics;
 mod one_model;
+mod planted;
 mod publish;
 mod quantize;
 mod release;
