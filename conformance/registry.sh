@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Publishes to a real registry (Debian's docker-registry) and has a stranger (skopeo) read it back: equal digests, equal
-# bytes. Fetches both packages by itself; the registry listens on this machine only and is stopped by its own process id.
+# Publishes to a real registry (Debian's docker-registry) and has strangers read it back: skopeo (equal digests), oras and
+# modelpack (equal trees), OpenSSF Model Signing (accepts what was signed, refuses anything else), CycloneDX's strict
+# validator. Fetches all of them by itself; the registry listens on this machine only and is stopped by its own process id.
 #
 #   conformance/registry.sh path/to/corer
 set -euo pipefail
@@ -17,6 +18,8 @@ stop() {
 trap stop EXIT
 
 # Apt's lists are missing on a new machine and may be old on any.
+python=$("$root/fixtures/python-env.sh" trust)
+
 download() { apt-get download -qq "$1" >/dev/null 2>&1 || { apt-get update -qq >/dev/null && apt-get download -qq "$1" >/dev/null; }; }
 
 mkdir -p "$tools"
@@ -100,17 +103,88 @@ fails() {
     exit 1
 }
 
+echo "-- signed: the registry keeps the statements under the tag that stands in for a referrers API"
+openssl ecparam -name prime256v1 -genkey -noout -out "$work/key.pem" 2>/dev/null
+openssl ec -in "$work/key.pem" -pubout -out "$work/public.pem" 2>/dev/null
+openssl ecparam -name prime256v1 -genkey -noout 2>/dev/null | openssl ec -pubout -out "$work/other.pem" 2>/dev/null
+fails 7 "signature: none is attached" "$corer" pull "$to:1.0" -o "$work/unsigned" --require signature,parity --key "$work/public.pem"
+[ ! -e "$work/unsigned" ]
+"$corer" --quiet release "$manifest" --to "$to:1.0" --sign-key "$work/key.pem" >/dev/null
+"$corer" --quiet verify-artifact "$to:1.0" --key "$work/public.pem" --require signature,parity,provenance >/dev/null
+"$corer" --quiet pull "$to:1.0" -o "$work/signed" --require signature,parity --key "$work/public.pem" --signature "$work/model.sig" >/dev/null
+diff -r "$work/signed" "$work/pulled"
+fails 7 "is signed by another key" "$corer" pull "$to:1.0" -o "$work/unsigned" --require signature --key "$work/other.pem"
+[ ! -e "$work/unsigned" ]
+
+echo "-- model_signing accepts it, and refuses a byte flipped, a file too many and another key"
+judge() { "$python" -m model_signing verify key "$work/signed" --signature "$work/model.sig" --public_key "$1" >"$work/judge.log" 2>&1; }
+accepted() { judge "$work/public.pem" || { cat "$work/judge.log"; exit 1; }; }
+refused() { if judge "$2"; then echo "model_signing accepts $1"; exit 1; fi; grep -qF "$3" "$work/judge.log" || { cat "$work/judge.log"; exit 1; }; }
+accepted
+refused "another key" "$work/other.pem" "Key mismatch"
+flipped=$work/signed/BertTiny-fp16.mlpackage/Data/com.apple.CoreML/weights/weight.bin
+flip() { python3 -c 'import sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(1000)
+    byte = file.read(1)
+    file.seek(1000)
+    file.write(bytes([byte[0] ^ 1]))' "$1"; }
+flip "$flipped"
+refused "a flipped byte" "$work/public.pem" "Hash mismatch"
+fails 7 "differs" "$corer" verify-artifact "$work/signed" --key "$work/public.pem" --signature "$work/model.sig"
+flip "$flipped"
+touch "$work/signed/extra"
+refused "an extra file" "$work/public.pem" "Extra files"
+fails 7 "is not signed" "$corer" verify-artifact "$work/signed" --key "$work/public.pem" --signature "$work/model.sig"
+rm "$work/signed/extra"
+accepted
+"$corer" --quiet verify-artifact "$work/signed" --key "$work/public.pem" --signature "$work/model.sig" >/dev/null
+
+echo "-- and what model_signing signs, corer accepts"
+"$python" -m model_signing sign key "$work/signed" --private_key "$work/key.pem" --signature "$work/theirs.sig" >/dev/null
+"$corer" --quiet verify-artifact "$work/signed" --key "$work/public.pem" --signature "$work/theirs.sig" >/dev/null
+
+echo "-- the bill of materials is a CycloneDX one, strictly"
+"$python" - "$work/signed/bom.cdx.json" <<'PYTHON'
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+text = open(sys.argv[1], encoding="utf-8").read()
+validator = JsonStrictValidator(SchemaVersion.V1_6)
+error = validator.validate_str(text)
+if error is not None:
+    sys.exit(f"not valid: {error}")
+# It refuses what is none.
+if validator.validate_str(text.replace('"modelCard"', '"modelcard"')) is None:
+    sys.exit("the validator accepts anything")
+PYTHON
+
+echo "-- oras and modelpack pull the same tree"
+"$python" - "127.0.0.1:$port/team/bert-tiny:1.0" "$work/oras" <<'PYTHON'
+import sys
+from oras.client import OrasClient
+
+OrasClient(insecure=True).pull(target=sys.argv[1], outdir=sys.argv[2])
+PYTHON
+diff -r "$work/oras" "$work/pulled"
+"$(dirname "$python")/modelpack" --insecure pull "127.0.0.1:$port/team/bert-tiny:1.0" "$work/modelpack" >/dev/null
+diff -r "$work/modelpack" "$work/pulled"
+
+echo "-- a tag is promoted, and given back"
+"$corer" --quiet promote "$to:1.0" --to production --key "$work/public.pem" --sign-key "$work/key.pem" >/dev/null
+"$corer" --quiet release "$manifest" --to "$to:1.1" --sign-key "$work/key.pem" >/dev/null
+"$corer" --quiet promote "$to:1.1" --to production --key "$work/public.pem" --sign-key "$work/key.pem" >/dev/null
+[ "$("$corer" --quiet promote "$to:production" --back --key "$work/public.pem" --json | field '["digest"]')" = "$digest" ]
+skopeo inspect --raw --tls-verify=false "docker://127.0.0.1:$port/team/bert-tiny:production" >"$work/raw.json"
+[ "sha256:$(sha256sum <"$work/raw.json" | cut -c1-64)" = "$digest" ]
+
 echo "-- a tampered layer is refused, and nothing is left"
 layer=$(python3 -c 'import json, sys
 print(max(json.load(open(sys.argv[1]))["layers"], key=lambda layer: layer["size"])["digest"][7:])' "$work/raw.json")
 file=$work/storage/docker/registry/v2/blobs/sha256/${layer:0:2}/$layer/data
 cp "$file" "$work/good"
-python3 -c 'import sys
-with open(sys.argv[1], "r+b") as file:
-    file.seek(1000)
-    byte = file.read(1)
-    file.seek(1000)
-    file.write(bytes([byte[0] ^ 1]))' "$file"
+flip "$file"
 fails 5 "tampered with or damaged" "$corer" pull "$to:1.0" -o "$work/tampered"
 [ ! -e "$work/tampered" ]
 cp "$work/good" "$file"

@@ -5,7 +5,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completions, convert, init, inspect, publish, pull, quantize, release, trace, verify, verify_artifact,
+    completions, convert, init, inspect, promote, publish, pull, quantize, release, trace, verify,
+    verify_artifact,
 };
 use crate::exit_codes;
 
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Verify(Box<verify::Arguments>),
     Publish(publish::Arguments),
     Pull(pull::Arguments),
+    Promote(promote::Arguments),
     VerifyArtifact(verify_artifact::Arguments),
     Release(release::Arguments),
     Init(init::Arguments),

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::blob::{self, CopyError};
-use crate::error::PublishError;
+use crate::error::{Fault, PublishError};
 use crate::oci::{self, DOCUMENT_BYTES, Descriptor, Manifest};
 use crate::progress::Progress;
 use crate::reference::Version;
@@ -126,6 +126,7 @@ impl<'s> Artifact<'s> {
             CopyError::Read(error) => PublishError::Registry {
                 place: format!("{place}: blob {}", blob.digest),
                 reason: format!("can't be read: {error}"),
+                fault: Fault::Passing(None),
             },
             CopyError::Write(error) => PublishError::io(PathBuf::new(), "can't be written")(error),
         })

@@ -1,8 +1,9 @@
-//! What is published: packages, their reports, a model card, and the SHA-256 of every file.
+//! What is published: packages, their reports, a model card, a bill of materials, and the SHA-256 of every file.
 //!
 //! ```text
 //! README.md              the model card
 //! SHA256SUMS             of all other files, for `sha256sum -c`
+//! bom.cdx.json           the bill of materials, CycloneDX
 //! X.mlpackage/…          a package, file by file
 //! X.report.json          the report that judged it
 //! ```
@@ -18,6 +19,7 @@ use corer_proto::digest::FileDigester;
 use sha2::{Digest as _, Sha256};
 
 use crate::blob::{self, CopyError};
+use crate::bom;
 use crate::card;
 use crate::digest::Digest;
 use crate::error::PublishError;
@@ -156,6 +158,10 @@ impl Bundle {
             card::write(&packages, request.version).into_bytes(),
         ));
         layers.sort_by(|a, b| path_of(&a.0).cmp(path_of(&b.0)));
+        let listed: Vec<_> = layers.iter().map(|(layer, _)| layer).collect();
+        let bom = oci::json(&bom::write(&packages, &listed, request.version));
+        layers.push(document(bom::BOM, bom));
+        layers.sort_by(|a, b| path_of(&a.0).cmp(path_of(&b.0)));
         let sums = document(SUMS, sums(&layers).into_bytes());
         layers.push(sums);
         layers.sort_by(|a, b| path_of(&a.0).cmp(path_of(&b.0)));
@@ -193,7 +199,7 @@ impl Bundle {
 }
 
 /// The path a layer is to be unpacked to.
-fn path_of(layer: &Descriptor) -> &str {
+pub(crate) fn path_of(layer: &Descriptor) -> &str {
     layer.annotations.get(oci::FILE_PATH).map_or("", String::as_str)
 }
 

@@ -287,7 +287,8 @@ fn system(specification_version: i32) -> String {
     )
 }
 
-fn kind(ty: &FeatureType) -> String {
+/// A feature's type in words: `fp16 1 × 128`.
+pub(crate) fn kind(ty: &FeatureType) -> String {
     let sizes = |shape: &[u64]| shape.iter().map(u64::to_string).collect::<Vec<_>>().join(" × ");
     match ty {
         FeatureType::MultiArray {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use corer_proto::{ReadError, WriteError};
 
@@ -73,6 +74,8 @@ pub enum PublishError {
         place: String,
         /// Why.
         reason: String,
+        /// What that means for whoever asked.
+        fault: Fault,
     },
     /// What the registry holds is not what its digests say, or no artifact this program can unpack.
     #[error("{place}: {source}")]
@@ -95,6 +98,17 @@ pub enum PublishError {
     /// Where an artifact is to be unpacked to can't be written.
     #[error(transparent)]
     Output(#[from] WriteError),
+}
+
+/// What a registry's no means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// It won't do what was asked; asking again does not help.
+    Refused,
+    /// It does not have what was asked for.
+    Missing,
+    /// It could not be reached or stumbled; asking again may help, after so long if it said so.
+    Passing(Option<Duration>),
 }
 
 /// What is wrong with an artifact.
@@ -127,6 +141,25 @@ pub enum ArtifactError {
 }
 
 impl PublishError {
+    /// Whether a registry said that it has no such thing.
+    pub(crate) const fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Registry {
+                fault: Fault::Missing,
+                ..
+            }
+        )
+    }
+
+    pub(crate) fn refused(place: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Registry {
+            place: place.into(),
+            reason: reason.into(),
+            fault: Fault::Refused,
+        }
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, action, source }

@@ -13,7 +13,7 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::blob::{self, CopyError};
 use crate::digest::Digest;
-use crate::error::{ArtifactError, PublishError};
+use crate::error::{ArtifactError, Fault, PublishError};
 use crate::oci::{self, DOCUMENT_BYTES, Descriptor, Index, REF_NAME, referrers_tag};
 use crate::progress::{NoProgress, Progress};
 use crate::reference::Version;
@@ -105,10 +105,7 @@ impl Layout {
     }
 
     fn refuse(&self, reason: &str) -> PublishError {
-        PublishError::Registry {
-            place: self.place(),
-            reason: reason.to_owned(),
-        }
+        PublishError::refused(self.place(), reason)
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
@@ -202,7 +199,11 @@ impl Layout {
                 format!("there is {}", some.join(", "))
             }
         };
-        self.refuse(&format!("has no artifact {version}; {there}"))
+        PublishError::Registry {
+            place: self.place(),
+            reason: format!("has no artifact {version}; {there}"),
+            fault: Fault::Missing,
+        }
     }
 
     fn compare(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<bool, PublishError> {

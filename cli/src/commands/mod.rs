@@ -7,6 +7,7 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 mod mixed;
 mod package_output;
+pub(crate) mod promote;
 pub(crate) mod publish;
 pub(crate) mod pull;
 pub(crate) mod quantize;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Release(arguments) => release::run(&arguments, cli.quiet),
         Command::Init(arguments) => init::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments, cli.quiet),
+        Command::Promote(arguments) => promote::run(&arguments, cli.quiet),
         Command::Pull(arguments) => pull::run(&arguments, cli.quiet),
         Command::VerifyArtifact(arguments) => verify_artifact::run(&arguments, cli.quiet),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -9,7 +9,7 @@ use corer_publisher::{
 };
 use serde::Serialize;
 
-use super::trust::Signing;
+use super::trust::{self, Signing};
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
 use crate::messages::Messages;
@@ -23,7 +23,7 @@ use crate::progress::Bars;
 /// published are the very bytes that passed, or the command exits with 4. What is there already is not written again;
 /// the tag moves last.
 #[derive(clap::Args)]
-#[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}", exit_codes::HELP))]
+#[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}\n\n{}", trust::KEYS, exit_codes::HELP))]
 pub(crate) struct Arguments {
     /// The .mlpackage directories
     #[arg(required = true, value_name = "PACKAGE")]
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         force_unverified: arguments.force_unverified,
         progress: &bars,
     };
-    let key = arguments.signing.key()?;
+    let key = arguments.signing.key(None)?;
     let bundle = Bundle::assemble(&request).map_err(failure)?;
     let attachments = arguments.signing.sign(&bundle, key.as_ref());
     let messages = Messages::new(quiet);
@@ -108,6 +108,17 @@ pub(super) fn store(location: &Location, plain_http: bool) -> Result<Box<dyn Sto
             format!("{other}: can't be published to"),
         )),
     }
+}
+
+/// Opens a place to move tags in, which must be there.
+///
+/// # Errors
+/// When it is not there, or can't be written.
+pub(super) fn existing(location: &Location, plain_http: bool) -> Result<Box<dyn Store>, Failure> {
+    if let Location::Layout(directory) = location {
+        Layout::open(directory).map_err(failure)?;
+    }
+    store(location, plain_http)
 }
 
 /// A reference on the command line.

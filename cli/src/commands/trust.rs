@@ -14,13 +14,30 @@ const SIGN_KEY: &str = "CORER_SIGN_KEY";
 /// Who runs the build, where nobody says.
 const LOCAL_BUILDER: &str = "urn:corer:builder:unspecified";
 
-/// Flags of what signs.
+/// The flag that names a key.
+#[derive(clap::Args)]
+pub(crate) struct SignKey {
+    /// Sign with this P-256 key, a PEM file, and attach: the files, the verdict, the provenance, a promotion's record;
+    /// CORER_SIGN_KEY holds a file's name or the PEM text itself
+    #[arg(long, value_name = "FILE")]
+    sign_key: Option<PathBuf>,
+}
+
+impl SignKey {
+    /// The key, if one was given: by the flag, by a manifest (`named`), or by the environment.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn key(&self, named: Option<&Path>) -> Result<Option<SigningKey>, Failure> {
+        signing_key(self.sign_key.as_deref().or(named))
+    }
+}
+
+/// Flags of what publishes: with a key, the files, the verdict and the provenance are signed and attached.
 #[derive(clap::Args)]
 pub(crate) struct Signing {
-    /// Sign the files, the verdict and the provenance with this P-256 key, a PEM file, and attach them;
-    /// CORER_SIGN_KEY holds a file's name or the PEM text itself
-    #[arg(long, value_name = "FILE", value_parser = clap::builder::PathBufValueParser::new())]
-    sign_key: Option<PathBuf>,
+    #[command(flatten)]
+    key: SignKey,
 
     /// A URI for whoever runs this build, for the provenance
     #[arg(long, value_name = "URI", env = "CORER_BUILDER_ID", default_value = LOCAL_BUILDER)]
@@ -28,12 +45,12 @@ pub(crate) struct Signing {
 }
 
 impl Signing {
-    /// The key, if one was given: by the flag, by the manifest, or by the environment.
+    /// As [`SignKey::key`].
     ///
     /// # Errors
     /// When it is none.
-    pub(crate) fn key(&self) -> Result<Option<SigningKey>, Failure> {
-        signing_key(self.sign_key.as_deref())
+    pub(crate) fn key(&self, named: Option<&Path>) -> Result<Option<SigningKey>, Failure> {
+        self.key.key(named)
     }
 
     /// Signs what there is to say of a bundle.
@@ -41,6 +58,12 @@ impl Signing {
         key.map_or_else(Vec::new, |key| Attachment::sign(bundle, key, &self.builder_id))
     }
 }
+
+/// How to come by keys, for the helps.
+pub(crate) const KEYS: &str = "\
+Keys are P-256, in PEM files:
+  openssl ecparam -name prime256v1 -genkey -noout -out key.pem
+  openssl ec -in key.pem -pubout -out public.pem";
 
 /// The key of a file, or of the environment.
 fn signing_key(file: Option<&Path>) -> Result<Option<SigningKey>, Failure> {

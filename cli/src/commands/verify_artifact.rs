@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::publish::{failure, reference};
 use super::pull;
-use super::trust::{Trust, Trusting};
+use super::trust::{self, Trust, Trusting};
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
 use crate::output;
@@ -23,7 +23,7 @@ use crate::progress::Bars;
 /// FILE` writes one, `model_signing sign key` another): a byte changed, a file missing or one too many is refused.
 /// Exit 7 when what is required is missing or not signed by a trusted key, 5 when the artifact is not what its digests say.
 #[derive(clap::Args)]
-#[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}", exit_codes::HELP))]
+#[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{}\n\n{}", trust::KEYS, exit_codes::HELP))]
 pub(crate) struct Arguments {
     /// An artifact (oci://HOST/REPOSITORY:TAG or oci-layout:DIRECTORY:TAG; @sha256:… in place of :TAG) or a directory
     #[arg(value_name = "URI|DIR", value_parser = target)]
@@ -52,8 +52,8 @@ Examples:
   corer pull oci-layout:models:1.0 -o minilm --key public.pem --signature model.sig
   corer verify-artifact minilm --key public.pem --signature model.sig
 
-Without --require: signature and parity for an artifact, signature for a directory. Without --key nothing is trusted:
-an artifact's digests are checked, and no more.";
+Without --require: signature and parity for an artifact, signature for a directory.
+Without --key nothing is trusted: an artifact's digests are checked, and no more.";
 
 /// What is to be checked.
 #[derive(Clone)]

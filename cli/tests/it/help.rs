@@ -38,6 +38,11 @@ fn help_pull() {
 }
 
 #[test]
+fn help_promote() {
+    assert_run!(Scratch::new(), ["promote", "--help"]);
+}
+
+#[test]
 fn help_verify_artifact() {
     assert_run!(Scratch::new(), ["verify-artifact", "--help"]);
 }
@@ -77,6 +82,7 @@ fn completions_know_every_command() {
             "publish",
             "pull",
             "verify-artifact",
+            "promote",
             "release",
             "init",
             "completions",

@@ -6,6 +6,7 @@ mod checkpoint;
 mod convert;
 mod exports;
 mod families;
+mod faults;
 mod harness;
 mod help;
 mod inspect;
@@ -19,6 +20,9 @@ mod planted;
 mod publish;
 mod quantize;
 mod release;
+#[allow(dead_code)] // the publisher's own tests have every trouble
+#[path = "../../../publisher/tests/it/server.rs"]
+mod server;
 mod traces;
 mod trust;
 mod usage;

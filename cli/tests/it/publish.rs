@@ -106,7 +106,7 @@ fn publish_says_what_it_sent() {
         ["exit: 0", "----- stdout -----", "oci-layout:models:1.0"]
     );
     assert_eq!(lines[4], "  verdict  passed");
-    assert!(lines[6].starts_with("  sent     7 blobs, "), "{transcript}");
+    assert!(lines[6].starts_with("  sent     8 blobs, "), "{transcript}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::checkpoint::{Checkpoint, named};
-use crate::harness::{Scratch, assert_run};
+use crate::harness::{Scratch, assert_run, copy_directory, fixtures};
 
 const MANIFEST: &str = r#"
 name = "Tiny"
@@ -106,6 +106,33 @@ fn everything_is_done_once() {
         pulled["packages"]["Tiny-fp16.mlpackage"],
         first["variants"][0]["package_digest"]
     );
+}
+
+#[test]
+fn every_variant_is_signed() {
+    let (scratch, _) = scratch(&format!("{MANIFEST}sign-key = \"keys/sec1.pem\"\n"));
+    let stderr = String::from_utf8(scratch.output(&["release"]).stderr).expect("text");
+    assert!(stderr.contains("keys/sec1.pem: No such file"), "{stderr}");
+    assert!(
+        !scratch.path().join("out").join("Tiny-fp16.mlpackage").exists(),
+        "found out first"
+    );
+    let keys = fixtures().with_file_name("publisher").join("tests/keys");
+    copy_directory(&keys, &scratch.path().join("keys"));
+    assert_eq!(release(&scratch).0, Some(0));
+    for tag in ["1.0", "1.0-fp16", "1.0-fp32"] {
+        let artifact = format!("oci-layout:out/registry:{tag}");
+        let check = [
+            "verify-artifact",
+            &artifact,
+            "--key",
+            "keys/public.pem",
+            "--require",
+        ];
+        let output = scratch.output(&[&check[..], &["signature,parity,provenance"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{tag}");
+    }
+    assert_eq!(release(&scratch).2, Vec::<String>::new());
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn key(name: &str) -> PathBuf {
 }
 
 /// A verified package, keys beside it: `key.pem`, `public.pem` and another one's `other.pem`.
-fn with_keys() -> Scratch {
+pub(crate) fn with_keys() -> Scratch {
     let scratch = verified();
     for (from, to) in [
         ("sec1.pem", "key.pem"),
@@ -54,7 +54,7 @@ fn with_keys() -> Scratch {
 }
 
 /// As above, signed and published.
-fn signed() -> Scratch {
+pub(crate) fn signed() -> Scratch {
     let scratch = with_keys();
     succeeds(&scratch, &PUBLISH);
     scratch
@@ -313,5 +313,126 @@ fn check_what_is_neither_artifact_nor_directory() {
     assert_run!(
         Scratch::new(),
         ["verify-artifact", "nowhere", "--key", "public.pem"]
+    );
+}
+
+/// What a tag of a layout points to.
+fn tagged(scratch: &Scratch, tag: &str) -> Option<String> {
+    let bytes = fs::read(scratch.path().join("models/index.json")).expect("an index");
+    let index: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let manifests = index["manifests"].as_array().expect("a list");
+    let entry = manifests
+        .iter()
+        .find(|entry| entry["annotations"]["org.opencontainers.image.ref.name"] == tag)?;
+    Some(entry["digest"].as_str().expect("a digest").to_owned())
+}
+
+#[test]
+fn a_tag_is_promoted_and_given_back() {
+    let scratch = signed();
+    let publish_2 = PUBLISH.map(|argument| argument.replace("1.0", "2.0"));
+    succeeds(&scratch, &publish_2.each_ref().map(String::as_str));
+    let (first, second) = (tagged(&scratch, "1.0"), tagged(&scratch, "2.0"));
+    assert_ne!(first, second);
+    let key = ["--key", "public.pem", "--sign-key", "key.pem"];
+    let promote = |from: &str| {
+        let from = format!("oci-layout:models:{from}");
+        let arguments = ["promote", from.as_str(), "--to", "production"];
+        document(&scratch, &[&arguments[..], &key].concat())
+    };
+    let back = || {
+        let arguments = ["promote", "oci-layout:models:production", "--back"];
+        document(&scratch, &[&arguments[..], &key].concat())
+    };
+    let moved = promote("1.0");
+    assert_eq!(
+        (&moved["previous"], &moved["tag_moved"]),
+        (&Value::Null, &true.into())
+    );
+    assert_eq!(promote("1.0")["tag_moved"], false);
+    assert_eq!(promote("2.0")["previous"], first.clone().expect("a digest"));
+    assert_eq!(tagged(&scratch, "production"), second);
+    assert_eq!(back()["digest"], first.clone().expect("a digest"));
+    assert_eq!(tagged(&scratch, "production"), first);
+    // Back again is forward; the last of several records counts.
+    assert_eq!(back()["digest"], second.clone().expect("a digest"));
+    assert_eq!(promote("1.0")["digest"], first.clone().expect("a digest"));
+    assert_eq!(back()["digest"], second.clone().expect("a digest"));
+    let pull = [
+        "pull",
+        "oci-layout:models:production",
+        "-o",
+        "pulled",
+        "--require",
+        "signature,parity",
+        "--key",
+    ];
+    succeeds(&scratch, &[&pull[..], &["public.pem"]].concat());
+}
+
+#[test]
+fn a_tag_is_not_promoted_to_what_is_not_trusted() {
+    let scratch = with_keys();
+    succeeds(&scratch, &PUBLISH[..6]);
+    let promote = ["promote", "oci-layout:models:1.0", "--to", "production"];
+    refused(
+        &scratch,
+        &[&promote[..], &["--key", "public.pem"]].concat(),
+        7,
+        "signature: none is attached",
+    );
+    assert_eq!(tagged(&scratch, "production"), None);
+    // Unsigned artifacts can be promoted with unsigned records, and those count for nobody who asks for a key.
+    succeeds(&scratch, &promote);
+    succeeds(
+        &scratch,
+        &PUBLISH.map(|argument| {
+            if argument == "oci-layout:models:1.0" {
+                "oci-layout:models:2.0"
+            } else {
+                argument
+            }
+        }),
+    );
+    succeeds(
+        &scratch,
+        &["promote", "oci-layout:models:2.0", "--to", "production"],
+    );
+    let back = ["promote", "oci-layout:models:production", "--back"];
+    refused(
+        &scratch,
+        &[&back[..], &["--key", "public.pem"]].concat(),
+        6,
+        "no record says",
+    );
+    succeeds(&scratch, &back);
+    assert_eq!(tagged(&scratch, "production"), tagged(&scratch, "1.0"));
+    // A blob that was tampered with.
+    let blobs = files(&scratch.path().join("models/blobs/sha256"));
+    let largest = blobs
+        .iter()
+        .max_by_key(|blob| fs::metadata(blob).expect("a blob").len());
+    let mut bytes = fs::read(largest.expect("a blob")).expect("a blob");
+    bytes[1000] ^= 1;
+    fs::write(largest.expect("a blob"), bytes).expect("written");
+    refused(
+        &scratch,
+        &["promote", "oci-layout:models:2.0", "--to", "production"],
+        5,
+        "tampered with or damaged",
+    );
+    assert_eq!(tagged(&scratch, "production"), tagged(&scratch, "1.0"));
+}
+
+#[test]
+fn promote_without_a_tag() {
+    assert_run!(Scratch::new(), ["promote", "oci-layout:models:1.0"]);
+}
+
+#[test]
+fn promote_in_a_layout_that_is_missing() {
+    assert_run!(
+        Scratch::new(),
+        ["promote", "oci-layout:models:1.0", "--to", "production"]
     );
 }

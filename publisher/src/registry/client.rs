@@ -11,13 +11,15 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody};
 
 use super::credentials::Credentials;
-use crate::error::PublishError;
+use crate::error::{Fault, PublishError};
 use crate::progress::Progress;
 
 /// How often a request is sent at most.
 const ATTEMPTS: u32 = 4;
 /// How long to wait before the second attempt; twice as long before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest that a registry may have us wait before another attempt.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How much of an error's explanation is read.
 const EXPLANATION_BYTES: u64 = 16 << 10;
 
@@ -26,16 +28,26 @@ const EXPLANATION_BYTES: u64 = 16 << 10;
 pub(super) enum HttpError {
     /// The registry could not be reached, or the connection broke.
     Transport(String),
-    /// The registry said no.
-    Status { status: u16, said: String },
+    /// The registry said no, and perhaps when to ask again.
+    Status {
+        status: u16,
+        said: String,
+        wait: Option<Duration>,
+    },
 }
 
 impl HttpError {
-    /// Whether trying again may help: broken connections and 5xx, never 4xx.
-    fn is_passing(&self) -> bool {
+    /// Whether trying again may help: broken connections, 5xx and 429, never another 4xx.
+    pub(super) const fn fault(&self) -> Fault {
         match self {
-            Self::Transport(_) => true,
-            Self::Status { status, .. } => *status >= 500,
+            Self::Transport(_) => Fault::Passing(None),
+            Self::Status { status: 404, .. } => Fault::Missing,
+            Self::Status {
+                status: 429 | 500..,
+                wait,
+                ..
+            } => Fault::Passing(*wait),
+            Self::Status { .. } => Fault::Refused,
         }
     }
 }
@@ -44,7 +56,7 @@ impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Transport(reason) => f.write_str(reason),
-            Self::Status { status, said } => {
+            Self::Status { status, said, .. } => {
                 let meaning = match status {
                     401 => {
                         "not signed in, or wrong credentials (docker login, or CORER_REGISTRY_USERNAME and _PASSWORD)"
@@ -72,6 +84,8 @@ pub(super) struct Request {
     path: String,
     accept: String,
     content_type: String,
+    /// Where in the body to begin.
+    from: u64,
     body: Vec<u8>,
 }
 
@@ -82,6 +96,7 @@ impl Request {
             path: path.to_owned(),
             accept: String::new(),
             content_type: String::new(),
+            from: 0,
             body: Vec::new(),
         }
     }
@@ -98,6 +113,11 @@ impl Request {
             accept: accept.join(", "),
             ..Self::new(Method::GET, path)
         }
+    }
+
+    /// Asks for the rest of a body only.
+    pub(super) fn from(self, byte: u64) -> Self {
+        Self { from: byte, ..self }
     }
 
     pub(super) fn post(path: &str) -> Self {
@@ -166,11 +186,14 @@ impl Answer {
         if statuses.contains(&status) {
             return Ok(self);
         }
+        let wait = self.header("retry-after").and_then(|text| text.parse().ok());
+        let wait = wait.map(Duration::from_secs);
         let mut text = Vec::new();
         let _ = self.body().take(EXPLANATION_BYTES).read_to_end(&mut text);
         Err(HttpError::Status {
             status,
             said: explanation(&text),
+            wait,
         })
     }
 }
@@ -243,37 +266,52 @@ impl Client {
 
     /// Sends a request, signing in if asked to, again if the registry stumbles.
     pub(super) fn send(&self, request: &Request) -> Result<Answer, HttpError> {
-        let url = format!("{}/v2/{}/{}", self.base, self.repository, request.path);
-        let send = || {
-            let mut builder = ureq::http::Request::builder()
-                .method(request.method.clone())
-                .uri(&url);
-            if !request.accept.is_empty() {
-                builder = builder.header("accept", &request.accept);
-            }
-            if !request.content_type.is_empty() {
-                builder = builder.header("content-type", &request.content_type);
-            }
-            if let Some(value) = self.authorization() {
-                builder = builder.header("authorization", value);
-            }
-            let response = match request.method {
-                Method::POST | Method::PUT => self
-                    .agent
-                    .run(builder.body(request.body.as_slice()).map_err(uri)?),
-                _ => self.agent.run(builder.body(()).map_err(uri)?),
-            };
-            let answer = self.answer(response)?;
-            if answer.status() >= 500 {
-                return answer.expect(&[]);
-            }
-            Ok(answer)
-        };
-        let answer = again(HttpError::is_passing, send)?;
+        self.signed_in(|| again(HttpError::fault, || self.attempt(request)))
+    }
+
+    /// Sends a request, signing in if asked to; for those who begin from further up when the registry stumbles.
+    pub(super) fn send_once(&self, request: &Request) -> Result<Answer, HttpError> {
+        self.signed_in(|| self.attempt(request))
+    }
+
+    /// Sends, signs in if asked to, and sends again.
+    fn signed_in(&self, send: impl Fn() -> Result<Answer, HttpError>) -> Result<Answer, HttpError> {
+        let answer = send()?;
         if answer.status() != 401 || !self.sign_in(answer.response.headers())? {
             return Ok(answer);
         }
-        again(HttpError::is_passing, send)
+        send()
+    }
+
+    /// Sends a request. 5xx and 429 are errors, what else the registry says is an answer.
+    fn attempt(&self, request: &Request) -> Result<Answer, HttpError> {
+        let url = format!("{}/v2/{}/{}", self.base, self.repository, request.path);
+        let mut builder = ureq::http::Request::builder()
+            .method(request.method.clone())
+            .uri(&url);
+        if !request.accept.is_empty() {
+            builder = builder.header("accept", &request.accept);
+        }
+        if !request.content_type.is_empty() {
+            builder = builder.header("content-type", &request.content_type);
+        }
+        if request.from > 0 {
+            builder = builder.header("range", format!("bytes={}-", request.from));
+        }
+        if let Some(value) = self.authorization() {
+            builder = builder.header("authorization", value);
+        }
+        let response = match request.method {
+            Method::POST | Method::PUT => self
+                .agent
+                .run(builder.body(request.body.as_slice()).map_err(uri)?),
+            _ => self.agent.run(builder.body(()).map_err(uri)?),
+        };
+        let answer = self.answer(response)?;
+        if matches!(answer.status(), 429 | 500..) {
+            return answer.expect(&[]);
+        }
+        Ok(answer)
     }
 
     /// Sends a large body to an address the registry gave. Not tried again: the address is for one attempt.
@@ -369,7 +407,7 @@ impl Client {
             }
             self.answer(request.call())?.expect(&[200])
         };
-        let answer = again(HttpError::is_passing, send)?;
+        let answer = again(HttpError::fault, send)?;
         let mut bytes = Vec::new();
         let read = answer.body().take(1 << 20).read_to_end(&mut bytes);
         read.map_err(|error| HttpError::Transport(error.to_string()))?;
@@ -403,13 +441,19 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// Tries until it works, `passing` says it never will, or it was tried often enough.
-fn again<T, E>(passing: impl Fn(&E) -> bool, mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+/// Tries until it works, the fault is none that passes, it is to wait too long, or it was tried often enough.
+fn again<T, E>(fault: impl Fn(&E) -> Fault, mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
-        match attempt() {
-            Err(error) if passing(&error) => std::thread::sleep(pause),
-            result => return result,
+        let error = match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        match fault(&error) {
+            Fault::Passing(wait) if wait.is_none_or(|wait| wait <= LONGEST_WAIT) => {
+                std::thread::sleep(wait.unwrap_or(pause));
+            }
+            _ => return Err(error),
         }
         pause *= 2;
     }
@@ -418,13 +462,11 @@ fn again<T, E>(passing: impl Fn(&E) -> bool, mut attempt: impl FnMut() -> Result
 
 /// As above, for whole uploads.
 pub(super) fn retried<T>(attempt: impl FnMut() -> Result<T, PublishError>) -> Result<T, PublishError> {
-    let passing = |error: &PublishError| match error {
-        PublishError::Registry { reason, .. } => {
-            reason.contains("can't be reached") || reason.contains("(HTTP 5")
-        }
-        _ => false,
+    let fault = |error: &PublishError| match error {
+        PublishError::Registry { fault, .. } => *fault,
+        _ => Fault::Refused,
     };
-    again(passing, attempt)
+    again(fault, attempt)
 }
 
 /// A body that tells how much of it was read.
@@ -444,6 +486,7 @@ impl Read for Counted<'_> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::time::Duration;
 
     use super::{HttpError, again, explanation, is_loopback, parameter};
 
@@ -471,23 +514,26 @@ mod tests {
 
     #[test]
     fn what_passes_is_tried_again_and_a_refusal_never() {
-        let attempts = |status: u16| {
+        let attempts = |status: u16, wait: Option<u64>| {
             let count = Cell::new(0);
-            let result = again(HttpError::is_passing, || {
+            let result = again(HttpError::fault, || {
                 count.set(count.get() + 1);
                 Err::<(), _>(HttpError::Status {
                     status,
                     said: String::new(),
+                    wait: wait.map(Duration::from_secs),
                 })
             });
             assert!(result.is_err());
             count.get()
         };
         assert_eq!(
-            [attempts(400), attempts(401), attempts(404), attempts(429)],
+            [400, 401, 403, 404].map(|status| attempts(status, None)),
             [1, 1, 1, 1]
         );
-        assert_eq!(attempts(503), 4);
+        assert_eq!(attempts(503, None), 4);
+        assert_eq!(attempts(429, Some(0)), 4);
+        assert_eq!(attempts(429, Some(3600)), 1, "nobody waits for an hour");
     }
 
     #[test]

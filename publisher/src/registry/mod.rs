@@ -5,10 +5,12 @@
 
 mod client;
 mod credentials;
+mod download;
 
 use std::io::Read;
 
-use client::{Answer, Client, Request};
+use client::{Answer, Client, HttpError, Request};
+use download::Download;
 
 use crate::digest::Digest;
 use crate::error::{ArtifactError, PublishError};
@@ -37,8 +39,7 @@ impl Registry {
     /// When the credentials that are there can't be read.
     pub fn new(host: &str, repository: &str, plain_http: bool) -> Result<Self, PublishError> {
         let place = format!("oci://{host}/{repository}");
-        let credentials =
-            credentials::find(host).map_err(|reason| PublishError::Registry { place, reason })?;
+        let credentials = credentials::find(host).map_err(|reason| PublishError::refused(place, reason))?;
         Ok(Self {
             client: Client::new(host, repository, plain_http, credentials),
             host: host.to_owned(),
@@ -47,9 +48,15 @@ impl Registry {
     }
 
     fn refuse(&self, what: &str, reason: impl Into<String>) -> PublishError {
+        PublishError::refused(format!("{}: {what}", self.place()), reason)
+    }
+
+    /// The error that a failed request stands for.
+    fn failed(&self, what: &str, error: &HttpError) -> PublishError {
         PublishError::Registry {
             place: format!("{}: {what}", self.place()),
-            reason: reason.into(),
+            reason: error.to_string(),
+            fault: error.fault(),
         }
     }
 
@@ -63,9 +70,9 @@ impl Registry {
         let what = format!("blob {}", blob.digest);
         let began = self
             .client
-            .send(&Request::post("blobs/uploads/"))
+            .send_once(&Request::post("blobs/uploads/"))
             .and_then(|answer| answer.expect(&[202]))
-            .map_err(|error| self.refuse(&what, error.to_string()))?;
+            .map_err(|error| self.failed(&what, &error))?;
         let place = began
             .location()
             .ok_or_else(|| self.refuse(&what, "the registry names no place to send it to"))?;
@@ -75,7 +82,7 @@ impl Registry {
         self.client
             .put(&to, "application/octet-stream", body, blob.size, progress)
             .and_then(|answer| answer.expect(&[201]))
-            .map_err(|error| self.refuse(&what, error.to_string()))?;
+            .map_err(|error| self.failed(&what, &error))?;
         Ok(())
     }
 
@@ -84,7 +91,7 @@ impl Registry {
         self.client
             .send(&request)
             .and_then(|answer| answer.expect(&[201]))
-            .map_err(|error| self.refuse(&format!("manifest {name}"), error.to_string()))
+            .map_err(|error| self.failed(&format!("manifest {name}"), &error))
     }
 
     /// Makes sure that a manifest is there as it was sent.
@@ -111,7 +118,7 @@ impl Registry {
         let answer = self
             .client
             .send(&Request::get(&format!("referrers/{subject}"), &[oci::INDEX]))
-            .map_err(|error| self.refuse(&what, error.to_string()))?;
+            .map_err(|error| self.failed(&what, &error))?;
         if answer.status() != 200 || answer.content_type() != Some(oci::INDEX) {
             return Ok(None);
         }
@@ -125,7 +132,7 @@ impl Registry {
             .client
             .send(&Request::get(&format!("manifests/{tag}"), &[oci::INDEX]))
             .and_then(|answer| answer.expect(&[200, 404]))
-            .map_err(|error| self.refuse(&tag, error.to_string()))?;
+            .map_err(|error| self.failed(&tag, &error))?;
         match answer.status() {
             404 => Ok(Index::default()),
             _ => self.index(answer, &tag),
@@ -143,7 +150,7 @@ impl Registry {
         let mut bytes = Vec::new();
         let mut body = answer.body().take(DOCUMENT_BYTES + 1);
         body.read_to_end(&mut bytes)
-            .map_err(|error| self.refuse(what, error.to_string()))?;
+            .map_err(|error| self.failed(what, &HttpError::Transport(error.to_string())))?;
         if bytes.len() as u64 > DOCUMENT_BYTES {
             return Err(PublishError::malformed(
                 format!("{}: {what}", self.place()),
@@ -165,7 +172,7 @@ impl Store for Registry {
             .client
             .send(&Request::head(&format!("blobs/{}", blob.digest)))
             .and_then(|answer| answer.expect(&[200, 404]))
-            .map_err(|error| self.refuse(&what, error.to_string()))?;
+            .map_err(|error| self.failed(&what, &error))?;
         let is_there = answer.status() == 200;
         if is_there {
             if answer.length().is_some_and(|length| length != blob.size) {
@@ -190,7 +197,7 @@ impl Store for Registry {
             .client
             .send(&Request::head(&format!("manifests/{tag}")))
             .and_then(|answer| answer.expect(&[200, 404]))
-            .map_err(|error| self.refuse(&format!("{version}"), error.to_string()))?;
+            .map_err(|error| self.failed(&format!("{version}"), &error))?;
         if before.status() == 200 && self.manifest(&version)?.0.digest == manifest.digest {
             return Ok(false);
         }
@@ -213,7 +220,7 @@ impl Store for Registry {
                 &[oci::MANIFEST, oci::INDEX],
             ))
             .and_then(|answer| answer.expect(&[200]))
-            .map_err(|error| self.refuse(&format!("artifact {version}"), error.to_string()))?;
+            .map_err(|error| self.failed(&format!("artifact {version}"), &error))?;
         let media_type = answer.content_type().unwrap_or(oci::MANIFEST).to_owned();
         let bytes = self.document(answer, &format!("artifact {version}"))?;
         let place = format!("{}{version}", self.place());
@@ -269,11 +276,17 @@ impl Store for Registry {
     }
 
     fn read(&self, blob: &Descriptor) -> Result<Box<dyn Read + '_>, PublishError> {
-        let answer = self
-            .client
-            .send(&Request::get(&format!("blobs/{}", blob.digest), &[]))
-            .and_then(|answer| answer.expect(&[200]))
-            .map_err(|error| self.refuse(&format!("blob {}", blob.digest), error.to_string()))?;
-        Ok(Box::new(answer.body()))
+        let (size, digest) = (blob.size, blob.digest.clone());
+        let begin = move |from: u64| {
+            let request = Request::get(&format!("blobs/{digest}"), &[]).from(from);
+            let answer = self
+                .client
+                .send(&request)
+                .and_then(|answer| answer.expect(&[200, 206]))
+                .map_err(|error| self.failed(&format!("blob {digest}"), &error))?;
+            Ok(answer)
+        };
+        let first = begin(0)?;
+        Ok(Box::new(Download::new(first.body(), size, begin)))
     }
 }

@@ -1,5 +1,7 @@
 //! Signed statements as artifacts of their own, whose subject is the artifact they speak of.
 
+use std::collections::BTreeMap;
+
 use super::attest;
 use super::dsse::{self, BUNDLE};
 use super::key::SigningKey;
@@ -7,8 +9,11 @@ use super::model_signing;
 use super::statement::Statement;
 use crate::bundle::{self, Bundle};
 use crate::digest::Digest;
-use crate::oci::{self, Descriptor, Manifest};
+use crate::oci::{self, DOCUMENT_BYTES, Descriptor, Manifest};
 use crate::store::Content;
+
+/// Media type of a statement without a signature.
+pub(crate) const UNSIGNED: &str = "application/vnd.in-toto+json";
 
 /// A statement on its way to a store.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,23 +37,28 @@ impl Attachment {
         statements.push(attest::provenance(bundle, builder));
         statements
             .iter()
-            .map(|statement| Self::of(statement, &bundle.manifest, key))
+            .map(|statement| Self::of(statement, &bundle.manifest, Some(key)))
             .collect()
     }
 
-    fn of(statement: &Statement, subject: &Descriptor, key: &SigningKey) -> Self {
-        let sealed = dsse::seal(&oci::json(statement), key);
+    /// Attaches a statement to a manifest, signed if there is a key.
+    pub(crate) fn of(statement: &Statement, subject: &Descriptor, key: Option<&SigningKey>) -> Self {
+        let statement_bytes = oci::json(statement);
+        let (kind, content) = match key {
+            Some(key) => (BUNDLE, dsse::seal(&statement_bytes, key)),
+            None => (UNSIGNED, statement_bytes),
+        };
         let config = (Descriptor::of(oci::EMPTY, b"{}"), Content::Bytes(b"{}".to_vec()));
-        let layer = Descriptor::of(BUNDLE, &sealed);
-        let annotations = [
-            (oci::BUNDLE_CONTENT, "dsse-envelope"),
-            (oci::PREDICATE_TYPE, &statement.predicate_type),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let layer = Descriptor::of(kind, &content);
+        let mut annotations: BTreeMap<_, _> =
+            [(oci::PREDICATE_TYPE.to_owned(), statement.predicate_type.clone())].into();
+        if key.is_some() {
+            annotations.insert(oci::BUNDLE_CONTENT.to_owned(), "dsse-envelope".to_owned());
+        }
         let manifest = Manifest {
             schema_version: 2,
             media_type: oci::MANIFEST.to_owned(),
-            artifact_type: Some(BUNDLE.to_owned()),
+            artifact_type: Some(kind.to_owned()),
             config: config.0.clone(),
             layers: vec![layer.clone()],
             subject: Some(Descriptor::new(
@@ -56,7 +66,7 @@ impl Attachment {
                 subject.digest.clone(),
                 subject.size,
             )),
-            annotations: annotations.into(),
+            annotations,
         };
         let manifest_bytes = oci::json(&manifest);
         let mut descriptor = Descriptor::of(oci::MANIFEST, &manifest_bytes);
@@ -65,18 +75,22 @@ impl Attachment {
         Self {
             manifest: descriptor,
             manifest_bytes,
-            blobs: vec![config, (layer, Content::Bytes(sealed))],
+            blobs: vec![config, (layer, Content::Bytes(content))],
         }
     }
 
-    /// Whether a manifest is such an attachment to `subject`, and the bundle it carries.
-    pub(crate) fn bundle_of<'m>(manifest: &'m Manifest, subject: &Digest) -> Result<&'m Descriptor, String> {
+    /// What a manifest attached to `subject` carries: a bundle, or a statement that nobody signed.
+    ///
+    /// # Errors
+    /// Why it is no such attachment.
+    pub(crate) fn layer_of<'m>(manifest: &'m Manifest, subject: &Digest) -> Result<&'m Descriptor, String> {
         if manifest.subject.as_ref().map(|subject| &subject.digest) != Some(subject) {
             return Err("is attached to another artifact".into());
         }
         match &manifest.layers[..] {
-            [layer] if layer.media_type == BUNDLE => Ok(layer),
-            _ => Err("does not carry one sigstore bundle".into()),
+            [layer] if layer.size > DOCUMENT_BYTES => Err(format!("has {} bytes", layer.size)),
+            [layer] if [BUNDLE, UNSIGNED].contains(&layer.media_type.as_str()) => Ok(layer),
+            _ => Err("does not carry one statement".into()),
         }
     }
 }

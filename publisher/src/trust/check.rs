@@ -136,9 +136,7 @@ impl Evidence {
                 Ok(bundle) => evidence.add(artifact, &tree, keys, said, bundle),
                 // What is listed and not there proves nothing; a store that can't be asked is another matter.
                 Err(error @ PublishError::Artifact { .. }) => evidence.doubt(said, error.to_string()),
-                Err(PublishError::Registry { reason, .. }) if reason.contains("(HTTP 404)") => {
-                    evidence.doubt(said, format!("attachment {}: {reason}", entry.digest));
-                }
+                Err(error) if error.is_missing() => evidence.doubt(said, error.to_string()),
                 Err(error) => return Err(error),
             }
         }
@@ -246,14 +244,8 @@ fn read(artifact: &Artifact<'_>, store: &dyn Store, entry: &Descriptor) -> Resul
     let (_, bytes) = store.manifest(&Version::Digest(entry.digest.clone()))?;
     let manifest: Manifest = serde_json::from_slice(&bytes)
         .map_err(|error| PublishError::malformed(place(), error.to_string()))?;
-    let layer = Attachment::bundle_of(&manifest, &artifact.descriptor.digest)
+    let layer = Attachment::layer_of(&manifest, &artifact.descriptor.digest)
         .map_err(|reason| PublishError::malformed(place(), reason))?;
-    if layer.size > DOCUMENT_BYTES {
-        return Err(PublishError::malformed(
-            place(),
-            format!("has {} bytes", layer.size),
-        ));
-    }
     let mut bundle = Vec::new();
     artifact.fetch(layer, &mut bundle, &NoProgress)?;
     Ok(bundle)

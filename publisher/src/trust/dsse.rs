@@ -137,6 +137,14 @@ pub fn open<'k>(bundle: &[u8], keys: &'k [VerifyingKey]) -> Result<Opened<'k>, S
     })
 }
 
+/// Gives the payload of a bundle, whoever signed it: nothing in it may be believed.
+pub(crate) fn payload(bundle: &[u8]) -> Result<Vec<u8>, String> {
+    let bundle: Bundle =
+        serde_json::from_slice(bundle).map_err(|error| format!("is no sigstore bundle: {error}"))?;
+    let payload = STANDARD.decode(&bundle.dsse_envelope.payload);
+    payload.map_err(|_| "its payload is no base64".to_owned())
+}
+
 /// The bytes that are signed for a payload.
 fn encoding(payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len());

@@ -15,7 +15,7 @@ pub mod check;
 pub mod dsse;
 pub mod key;
 pub mod model_signing;
-mod statement;
+pub(crate) mod statement;
 
 pub use attachment::Attachment;
 pub use check::{Evidence, Policy, Requirement};

@@ -116,6 +116,7 @@ fn the_manifest_is_a_model_pack() {
             "X.mlpackage/Data/com.apple.CoreML/weights/weight.bin",
             "X.mlpackage/Manifest.json",
             "X.report.json",
+            "bom.cdx.json",
         ]
     );
     let Content::Bytes(config) = &bundle.config.1 else {

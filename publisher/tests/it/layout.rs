@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use corer_publisher::oci::Descriptor;
 use corer_publisher::trust::Policy;
 use corer_publisher::{
-    ArtifactError, Content, Digest, Layout, NoProgress, Progress, PublishError, Store, Version, publish, pull,
+    ArtifactError, Content, Digest, Fault, Layout, NoProgress, Progress, PublishError, Store, Version,
+    publish, pull,
 };
 
 use crate::harness::{ONE_FUNCTION, Scratch, assemble, bundle, tree};
@@ -23,7 +24,7 @@ fn what_is_pulled_is_what_was_published() {
     let bundle = bundle(&scratch);
     let layout = Layout::create(&scratch.path("layout")).expect("a layout");
     let published = publish(&bundle, &[], &layout, &["1.0"], &NoProgress).expect("published");
-    assert_eq!((published.blobs_sent, published.blobs_present), (7, 0));
+    assert_eq!((published.blobs_sent, published.blobs_present), (8, 0));
     drop(layout);
     for (name, bytes) in tree(&scratch.path("layout/blobs/sha256")) {
         assert_eq!(Digest::of(&bytes).hex(), name);
@@ -193,6 +194,7 @@ impl Store for Failing<'_> {
             return Err(PublishError::Registry {
                 place: self.place(),
                 reason: "gone".into(),
+                fault: Fault::Passing(None),
             });
         };
         self.left.set(left);
@@ -222,7 +224,7 @@ impl Store for Failing<'_> {
 
 #[test]
 fn a_publication_cut_short_tags_nothing_and_the_next_sends_the_rest() {
-    for kept in 0..7 {
+    for kept in 0..8 {
         let scratch = Scratch::new();
         let bundle = bundle(&scratch);
         let layout = Layout::create(&scratch.path("layout")).expect("a layout");
@@ -236,7 +238,7 @@ fn a_publication_cut_short_tags_nothing_and_the_next_sends_the_rest() {
             Err(PublishError::Registry { .. })
         ));
         let rest = publish(&bundle, &[], &layout, &["1.0"], &NoProgress).expect("published");
-        assert_eq!((rest.blobs_sent, rest.blobs_present), (7 - kept, kept));
+        assert_eq!((rest.blobs_sent, rest.blobs_present), (8 - kept, kept));
     }
 }
 

@@ -39,7 +39,7 @@ const GATE_KEYS: &[&str] = &[
     "min-overlap",
     "max-padding-change",
 ];
-const PUBLISH_KEYS: &[&str] = &["to", "default", "failing"];
+const PUBLISH_KEYS: &[&str] = &["to", "default", "failing", "sign-key"];
 /// Those a misspelled one is likely to be.
 const COMMON_VARIANTS: &[&str] = &[
     "fp16",
@@ -74,6 +74,8 @@ pub(super) struct Manifest {
     pub(super) default: Default,
     /// What a variant that fails means.
     pub(super) failing: Failing,
+    /// The file with the key that signs.
+    pub(super) sign_key: Option<PathBuf>,
 }
 
 /// One package of a release.
@@ -183,6 +185,7 @@ impl Manifest {
             to,
             default: default.unwrap_or(Default::First),
             failing: failing.unwrap_or(Failing::Stop),
+            sign_key: file(&publish, "sign-key")?,
             name,
             variants,
         })

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anstyle::AnsiColor;
+use corer_publisher::trust::SigningKey;
 use corer_publisher::{Bundle, BundleRequest, Reference, Version};
 use serde::Serialize;
 
 use super::publish;
+use super::trust::Signing;
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
 use crate::messages::Messages;
@@ -45,6 +47,9 @@ pub(crate) struct Arguments {
     /// Talk to the registry without TLS, which is refused but for this machine
     #[arg(long)]
     plain_http: bool,
+
+    #[command(flatten)]
+    signing: Signing,
 
     /// Say what would be done and do nothing
     #[arg(long)]
@@ -87,7 +92,8 @@ Manifest (paths are relative to it; all but name, source and to may be left out)
   [publish]
   to = \"oci-layout:registry:1.0\"       # or \"oci://HOST/REPOSITORY:1.0\"
   default = \"fp16\"                     # which one gets the plain tag; or \"smallest\" [the first]
-  failing = \"stop\"                     # or \"leave-out\"";
+  failing = \"stop\"                     # or \"leave-out\"
+  sign-key = \"key.pem\"                 # or --sign-key, or CORER_SIGN_KEY";
 
 /// Releases and says what was released.
 ///
@@ -109,6 +115,8 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         );
         return Err(Failure::new(Exit::Usage, message).hint("name a `reference` or `golden` in [verify]"));
     }
+    // A key that can't be read should not be found out after an hour's work.
+    let key = arguments.signing.key(manifest.sign_key.as_deref())?;
     let stages = Stages::new(&manifest, quiet)?;
     if arguments.dry_run {
         return plan(&stages).map(|()| Exit::Done);
@@ -123,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     let published = if stop {
         Vec::new()
     } else {
-        send(&stages, &judged, arguments.plain_http, quiet)?
+        send(&stages, &judged, arguments, key.as_ref())?
     };
     let document = Document::of(&manifest, &judged, &published, stop);
     document.print(arguments.json)?;
@@ -239,7 +247,12 @@ struct Sent {
 }
 
 /// Publishes every variant that passed.
-fn send(stages: &Stages<'_>, judged: &[Judged], plain_http: bool, quiet: bool) -> Result<Vec<Sent>, Failure> {
+fn send(
+    stages: &Stages<'_>,
+    judged: &[Judged],
+    arguments: &Arguments,
+    key: Option<&SigningKey>,
+) -> Result<Vec<Sent>, Failure> {
     let manifest = stages.manifest;
     let tag = manifest.to.tag().map_err(publish::failure)?;
     let passed: Vec<_> = judged.iter().filter(|variant| variant.passed).collect();
@@ -253,7 +266,7 @@ fn send(stages: &Stages<'_>, judged: &[Judged], plain_http: bool, quiet: bool) -
         return Err(Failure::new(Exit::Gate, message).hint("choose another `default` in [publish]"));
     };
     let default = default.made.variant.name.clone();
-    let bars = Bars::new(quiet);
+    let bars = Bars::new(stages.quiet);
     // All of them are bundled before the first is sent, so that no refusal leaves half a release.
     let mut bundles = Vec::with_capacity(passed.len());
     for variant in &passed {
@@ -266,7 +279,7 @@ fn send(stages: &Stages<'_>, judged: &[Judged], plain_http: bool, quiet: bool) -
         };
         bundles.push(Bundle::assemble(&request).map_err(publish::failure)?);
     }
-    let store = publish::store(&manifest.to.location, plain_http)?;
+    let store = publish::store(&manifest.to.location, arguments.plain_http)?;
     let mut sent = Vec::with_capacity(passed.len());
     let ends = |name: &str| name == default;
     // The plain tag moves last of all.
@@ -281,9 +294,10 @@ fn send(stages: &Stages<'_>, judged: &[Judged], plain_http: bool, quiet: bool) -
         } else {
             vec![own.as_str()]
         };
-        let published =
-            corer_publisher::publish(bundle, &[], &*store, &tags, &bars).map_err(publish::failure)?;
-        let unchanged = published.blobs_sent == 0 && published.tags_moved.is_empty();
+        let attachments = arguments.signing.sign(bundle, key);
+        let published = corer_publisher::publish(bundle, &attachments, &*store, &tags, &bars)
+            .map_err(publish::failure)?;
+        let unchanged = published.blobs_sent + published.attached == 0 && published.tags_moved.is_empty();
         let outcome = if unchanged {
             Outcome::Reused
         } else {
