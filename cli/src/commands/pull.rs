@@ -1,13 +1,16 @@
 //! `corer pull`: an artifact back as files, everything hashed again.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use anstyle::AnsiColor;
 use corer_publisher::trust::Requirement;
 use corer_publisher::{Layout, Location, Pulled, Reference, Store};
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use super::publish::{self, failure, reference};
 use super::trust::{Trust, Trusting};
@@ -64,6 +67,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     if arguments.signature.is_some() {
         trust.require(Requirement::Signature);
     }
+    let signature = arguments.signature.as_deref().map(NewFile::beside).transpose()?;
     let store = open(&arguments.from.location, arguments.plain_http)?;
     let unfinished = arguments.output.clone();
     // Without a handler the next pull to the same place removes what is left behind.
@@ -87,15 +91,44 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
             .unwrap_or("it carries no report that says otherwise");
         Messages::new(quiet).note(&format!("{} is not verified: {reason}", arguments.from))?;
     }
-    if let (Some(path), Some(proof)) = (
-        &arguments.signature,
-        pulled.evidence.proof(Requirement::Signature),
-    ) {
-        fs::write(path, &proof.bundle)
-            .map_err(|error| Failure::new(Exit::Unexpected, format!("{}: {error}", path.display())))?;
+    if let (Some(file), Some(proof)) = (signature, pulled.evidence.proof(Requirement::Signature)) {
+        file.write(&proof.bundle)?;
     }
     Document::of(arguments, &trust, &pulled).print(arguments.json)?;
     Ok(Exit::Done)
+}
+
+/// A small file that appears whole or not at all. Where it can't be written is known before anything is fetched.
+struct NewFile<'a> {
+    path: &'a Path,
+    unfinished: NamedTempFile,
+}
+
+impl<'a> NewFile<'a> {
+    fn beside(path: &'a Path) -> Result<Self, Failure> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let unfinished = tempfile::Builder::new()
+            .prefix(".corer-unfinished-")
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(directory.unwrap_or(Path::new(".")))
+            .map_err(|error| Self::failure(path, &error))?;
+        Ok(Self { path, unfinished })
+    }
+
+    fn write(mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = self
+            .unfinished
+            .write_all(bytes)
+            .and_then(|()| self.unfinished.as_file().sync_all())
+            .and_then(|()| self.unfinished.persist(self.path).map_err(|error| error.error));
+        written
+            .map(drop)
+            .map_err(|error| Self::failure(self.path, &error))
+    }
+
+    fn failure(path: &Path, error: &std::io::Error) -> Failure {
+        Failure::new(Exit::Unexpected, format!("{}: {error}", path.display()))
+    }
 }
 
 /// Opens a place to read from.

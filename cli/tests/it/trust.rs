@@ -158,6 +158,23 @@ fn a_directory_is_held_against_its_signature() {
         fs::write(&file, bytes).expect("written");
     }
     succeeds(&scratch, &check);
+    // A second signature takes the first one's place; one that can't be written is known beforehand.
+    let again = [
+        "pull",
+        "oci-layout:models:1.0",
+        "-o",
+        "again",
+        "--key",
+        "public.pem",
+        "--signature",
+    ];
+    succeeds(&scratch, &[&again[..], &["model.sig"]].concat());
+    fs::remove_dir_all(scratch.path().join("again")).expect("removed");
+    let output = scratch.output(&[&again[..], &["missing/model.sig"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!scratch.path().join("again").exists());
+    let missing = scratch.output(&[&check[..], &["--signature", "missing.sig"]].concat());
+    assert_eq!(missing.status.code(), Some(7));
     let other = ["verify-artifact", "pulled", "--key", "other.pem"];
     assert_eq!(scratch.output(&other).status.code(), Some(7));
 }

@@ -157,6 +157,11 @@ impl Answer {
         Some(value.split(';').next().unwrap_or(value).trim())
     }
 
+    /// The digest the registry gives for what it holds, if it gives one.
+    pub(super) fn digest(&self) -> Option<&str> {
+        self.header("docker-content-digest")
+    }
+
     /// The subject of a manifest just sent, from a registry that lists referrers.
     pub(super) fn subject(&self) -> Option<&str> {
         self.header("oci-subject")

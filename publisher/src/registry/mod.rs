@@ -178,6 +178,12 @@ impl Store for Registry {
             if answer.length().is_some_and(|length| length != blob.size) {
                 return Err(self.refuse(&what, "the registry holds another length of it"));
             }
+            if answer
+                .digest()
+                .is_some_and(|digest| digest != blob.digest.as_str())
+            {
+                return Err(self.refuse(&what, "the registry holds something else under its digest"));
+            }
             progress.advance(blob.size);
         }
         Ok(is_there)

@@ -255,7 +255,7 @@ fn read(artifact: &Artifact<'_>, store: &dyn Store, entry: &Descriptor) -> Resul
 /// out of the tree if it lies in it.
 ///
 /// # Errors
-/// When a file can't be read, or the files are not exactly those that one of the keys signed.
+/// When a file can't be read, there is no signature, or the files are not exactly those that one of the keys signed.
 pub fn directory(directory: &Path, signature: &Path, keys: &[VerifyingKey]) -> Result<String, PublishError> {
     let untrusted = |reason: String| PublishError::Untrusted {
         place: directory.display().to_string(),
@@ -265,7 +265,8 @@ pub fn directory(directory: &Path, signature: &Path, keys: &[VerifyingKey]) -> R
         Ok(file) if file.len() > DOCUMENT_BYTES => {
             return Err(untrusted(format!("{} is too large", signature.display())));
         }
-        _ => std::fs::read(signature).map_err(PublishError::io(signature, "can't be read"))?,
+        _ => std::fs::read(signature)
+            .map_err(|error| untrusted(format!("{}: {error}", signature.display())))?,
     };
     let opened = dsse::open(&bundle, keys).map_err(untrusted)?;
     let statement = Statement::parse(&opened.payload).map_err(untrusted)?;

@@ -101,39 +101,43 @@ fn refusals_are_told_and_nothing_is_tagged() {
         ("PUT", "uploads"),
         ("PUT", "manifests/"),
     ];
-    for (status, said, times) in [
+    let refusals = [
         (401, "wrong credentials", 1),
         (403, "may not do that", 1),
         (429, "too many requests", 4),
         (500, "the registry failed", 4),
-    ] {
-        let headers = if status == 429 { "retry-after: 0\r\n" } else { "" };
-        // The requests of one status one after the other, the statuses at once: the waiting is what takes time.
-        for (method, path) in requests {
-            let scratch = Scratch::new();
-            let server = Server::start();
-            let bundle = bundle(&scratch);
-            server.plan(method, path, usize::MAX, Trouble::Status(status, headers));
-            let error = send(&server, &bundle).expect_err("refused").to_string();
-            assert!(
-                error.contains(said) && error.contains(&status.to_string()),
-                "{method} {path}: {error}"
-            );
-            assert_eq!(server.count(method, path), times, "{method} {path}: {status}");
-            assert_eq!(
-                server.state().tags(),
-                Vec::<String>::new(),
-                "{method} {path}: {status}"
-            );
-            // Once the registry is well, the rest is sent, and no more than that.
-            server.calm();
-            let held = server.state().blobs.len();
-            let rest = send(&server, &bundle).expect("published");
-            assert_eq!(rest.blobs_sent + held, 8 + 1 + 3, "{method} {path}: {status}");
-            server.state().check_tags();
-            fetch(&server, &scratch, "out").expect("pulled");
+    ];
+    // All at once: it is waiting that takes time.
+    thread::scope(|scope| {
+        for (status, said, times) in refusals {
+            for (method, path) in requests {
+                scope.spawn(move || refused(method, path, status, said, times));
+            }
         }
-    }
+    });
+}
+
+fn refused(method: &'static str, path: &str, status: u16, said: &str, times: usize) {
+    let headers = if status == 429 { "retry-after: 0\r\n" } else { "" };
+    let scratch = Scratch::new();
+    let server = Server::start();
+    let bundle = bundle(&scratch);
+    server.plan(method, path, usize::MAX, Trouble::Status(status, headers));
+    let error = send(&server, &bundle).expect_err("refused").to_string();
+    let case = format!("{method} {path}: {status}");
+    assert!(
+        error.contains(said) && error.contains(&status.to_string()),
+        "{case}: {error}"
+    );
+    assert_eq!(server.count(method, path), times, "{case}");
+    assert_eq!(server.state().tags(), Vec::<String>::new(), "{case}");
+    // Once the registry is well, the rest is sent, and no more than that.
+    server.calm();
+    let held = server.state().blobs.len();
+    let rest = send(&server, &bundle).expect("published");
+    assert_eq!(rest.blobs_sent + held, 8 + 1 + 3, "{case}");
+    server.state().check_tags();
+    fetch(&server, &scratch, "out").expect("pulled");
 }
 
 #[test]
