@@ -133,18 +133,22 @@ impl<'a> Encoder<'a> {
                 vectorised(
                     #[inline(always)]
                     || {
-                        grid.stretches(start..start + len, |stretch, cell| {
-                            let step = steps[cell];
-                            let (inverse, low, high) = bounds(step, *linear);
-                            let values = &piece.values[stretch.clone()];
-                            let codes = &mut codes[stretch.clone()];
-                            let decoded = &mut decoded[stretch];
-                            for ((value, code), decoded) in values.iter().zip(codes).zip(decoded) {
-                                let rounded = (value * inverse).max(low).min(high) + ROUND;
-                                *code = (rounded.to_bits() as u8).wrapping_add(step.zero as u8);
-                                *decoded = (rounded - ROUND) * step.scale;
-                            }
-                        });
+                        grid.stretches(
+                            start..start + len,
+                            #[inline(always)]
+                            |stretch, cell| {
+                                let step = steps[cell];
+                                let (inverse, low, high) = bounds(step, *linear);
+                                let values = &piece.values[stretch.clone()];
+                                let codes = &mut codes[stretch.clone()];
+                                let decoded = &mut decoded[stretch];
+                                for ((value, code), decoded) in values.iter().zip(codes).zip(decoded) {
+                                    let rounded = (value * inverse).max(low).min(high) + ROUND;
+                                    *code = (rounded.to_bits() as u8).wrapping_add(step.zero as u8);
+                                    *decoded = (rounded - ROUND) * step.scale;
+                                }
+                            },
+                        );
                     },
                 );
                 round_all(dtype, decoded);

@@ -100,8 +100,11 @@ impl Dense {
 
     /// Refuses NaN and infinities.
     pub(crate) fn check_finite(&self, start: usize, values: &[f32]) -> Result<(), QuantizeError> {
-        // NaN and infinities are what 0 · x is not 0 for; a sum of products vectorises, a search does not.
-        if values.iter().map(|value| value * 0.0).sum::<f32>() == 0.0 {
+        // Without their signs, the bits of NaN and infinities are the largest; a search for the largest integer vectorises,
+        // unlike a search for the first.
+        const INFINITY: i32 = f32::INFINITY.to_bits() as i32;
+        let magnitude = |value: &f32| (value.to_bits() & !(1 << 31)) as i32;
+        if values.iter().map(magnitude).fold(0, i32::max) < INFINITY {
             return Ok(());
         }
         match values.iter().position(|value| !value.is_finite()) {

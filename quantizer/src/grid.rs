@@ -83,6 +83,9 @@ impl Grid {
     /// The cell of the `index`-th run.
     pub(crate) fn cell_of_run(&self, index: usize) -> usize {
         let Some(cut) = self.cut else { return 0 };
+        if self.contiguous() {
+            return index;
+        }
         let mut rest = index / self.cells[cut];
         let mut cell = index % self.cells[cut];
         let mut stride = self.cells[cut];
@@ -96,6 +99,7 @@ impl Grid {
     }
 
     /// Calls `visit` with each stretch of `range` that lies in one cell, relative to the range's start, and the cell.
+    #[inline(always)]
     pub(crate) fn stretches(&self, range: Range<usize>, mut visit: impl FnMut(Range<usize>, usize)) {
         let mut at = range.start;
         while at < range.end {

@@ -4,6 +4,7 @@
 //! [`plan`] says what it would do. Weights are read in pieces and their codes go to a temporary file, so memory does
 //! not grow with the model. Which weight gets which [`Scheme`] is said by a [`Config`].
 
+mod blocks;
 pub mod calibrate;
 mod codec;
 pub mod config;

@@ -183,7 +183,7 @@ fn extent(values: &[f32]) -> (f32, f32) {
 }
 
 /// The step with which the codes just span `low..=high`, which includes zero.
-fn spanning(low: f32, high: f32, linear: Linear, dtype: DataType) -> Step {
+pub(crate) fn spanning(low: f32, high: f32, linear: Linear, dtype: DataType) -> Step {
     let (down, up) = linear.codes();
     if linear.affine {
         let scale = usable((high - low) / (up - down) as f32, dtype);
@@ -207,7 +207,7 @@ fn spanning(low: f32, high: f32, linear: Linear, dtype: DataType) -> Step {
 }
 
 /// A scale the type can hold; positive whatever it was.
-fn usable(scale: f32, dtype: DataType) -> f32 {
+pub(crate) fn usable(scale: f32, dtype: DataType) -> f32 {
     /// 2⁻²⁴, the smallest fp16 number above zero.
     const SMALLEST_HALF: f32 = 5.960_464_5e-8;
     let rounded = round_to(dtype, scale);

@@ -29,6 +29,15 @@ impl Packer {
             out.extend(pairs.iter().map(|[low, high]| low & 15 | high << 4));
             return self.push_each(rest, out);
         }
+        if self.bits == 6 && self.filled == 0 {
+            let (fours, rest) = codes.as_chunks::<4>();
+            out.extend(fours.iter().flat_map(|codes| {
+                let [a, b, c, d] = codes.map(|code| u32::from(code & 63));
+                let [low, middle, high, _] = (a | b << 6 | c << 12 | d << 18).to_le_bytes();
+                [low, middle, high]
+            }));
+            return self.push_each(rest, out);
+        }
         self.push_each(codes, out);
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use corer_mil::{DataType, Opset};
 
+use crate::blocks;
 use crate::codec::{Codec, Deviation};
 use crate::dense::Dense;
 use crate::emit::{Compressed, Content};
@@ -242,9 +243,13 @@ pub(crate) fn parameters(
     match scheme.coding {
         Coding::Dense => Ok(Ok((Codec::Dense, Content::Dense))),
         Coding::Linear(linear) => {
-            let steps = fit_cells(dense, grid, mask, importance, |sample, _| {
-                linear::fit(sample, linear, dtype)
-            })?;
+            let steps = if mask.is_none() && importance.is_none() && blocks::can_fit(grid, linear) {
+                blocks::fit(dense, grid, linear, dtype)?
+            } else {
+                fit_cells(dense, grid, mask, importance, |sample, _| {
+                    linear::fit(sample, linear, dtype)
+                })?
+            };
             Ok(Ok((
                 Codec::Linear {
                     linear,
