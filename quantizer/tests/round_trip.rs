@@ -99,6 +99,16 @@ fn check(shape: &[usize], values: &[f32], op: &str, scheme: &str, target: Target
     );
     let stored: u64 = weight.bytes_after;
     assert!(stored > 0);
+    if op == "gather" {
+        // Rows looked up one by one, and the same table decompressed as a whole.
+        let whole = common::quantized(read, "fp16").unwrap().program;
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(
+            bits(&back),
+            bits(&decoded(&whole, "w", shape)),
+            "{scheme} {shape:?}"
+        );
+    }
 }
 
 proptest! {

@@ -2,8 +2,10 @@
 
 mod blocks;
 mod recipe;
+mod rows;
 
 pub(crate) use recipe::{Recipe, is_constexpr};
+pub(crate) use rows::Rows;
 
 use corer_mil::DataType;
 use half::slice::HalfFloatSliceExt;
@@ -70,12 +72,10 @@ pub(crate) fn words(team: Team, dtype: DataType, bytes: &[u8], out: &mut [u32]) 
                 }
             }
             DataType::Int4 => {
-                bit_stream(bytes, 4, out);
-                for word in out {
-                    *word = ((*word as i32) << 28 >> 28) as u32;
-                }
+                bit_stream(bytes, 0, 4, out);
+                sign_extend(4, out);
             }
-            _ => bit_stream(bytes, bits, out),
+            _ => bit_stream(bytes, 0, bits, out),
         }
     });
     Ok(())
@@ -93,14 +93,22 @@ fn halves(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Elements of `bits` bits each (at most 8), the first in the lowest bits of the first byte.
-pub(crate) fn bit_stream(bytes: &[u8], bits: usize, out: &mut [u32]) {
+/// Elements of `bits` bits each (at most 8) from the `first` on, that of the stream in the lowest bits of the first byte.
+pub(crate) fn bit_stream(bytes: &[u8], first: usize, bits: usize, out: &mut [u32]) {
     let mask = (1u32 << bits) - 1;
     for (index, word) in out.iter_mut().enumerate() {
-        let bit = index * bits;
+        let bit = (first + index) * bits;
         let low = u32::from(bytes[bit / 8]);
         let high = bytes.get(bit / 8 + 1).map_or(0, |byte| u32::from(*byte));
         *word = ((low | high << 8) >> (bit % 8)) & mask;
+    }
+}
+
+/// Numbers of `bits` bits in two's complement.
+pub(crate) fn sign_extend(bits: usize, words: &mut [u32]) {
+    let unused = 32 - bits;
+    for word in words {
+        *word = ((*word as i32) << unused >> unused) as u32;
     }
 }
 
@@ -148,7 +156,10 @@ mod tests {
         let bytes: Vec<u8> = (0..2 * TASK * 3 / 8).map(|i| (i * 31 % 251) as u8).collect();
         let (mut one, mut two) = (vec![0; 2 * TASK], vec![0; 2 * TASK]);
         words(Team::ALONE, DataType::UInt3, &bytes, &mut one).unwrap();
-        bit_stream(&bytes, 3, &mut two);
+        bit_stream(&bytes, 0, 3, &mut two);
+        let mut end = vec![0; 7];
+        bit_stream(&bytes, 2 * TASK - 7, 3, &mut end);
+        assert_eq!(end, two[2 * TASK - 7..]);
         assert_eq!(one, two);
     }
 

@@ -18,18 +18,18 @@ use crate::view::{count, row_major};
 /// One `constexpr_*` operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
-    op: Kind,
+    pub(super) op: Kind,
     operands: BTreeMap<String, ConstantId>,
     /// Type and sizes of each result.
-    results: Vec<(DataType, Vec<usize>)>,
+    pub(super) results: Vec<(DataType, Vec<usize>)>,
     /// `axis` or `vector_axis`, from the front.
-    axis: usize,
+    pub(super) axis: usize,
     /// Whether results are rounded to fp16.
-    round: bool,
+    pub(super) round: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Affine,
     Cast,
     /// Palette indices packed in bytes, one palette.
@@ -87,11 +87,16 @@ impl Recipe {
         self.operands.values().copied()
     }
 
-    fn operand(&self, name: &str) -> Result<ConstantId, Reason> {
+    pub(super) fn operand(&self, name: &str) -> Result<ConstantId, Reason> {
         self.operands
             .get(name)
             .copied()
             .ok_or_else(|| Reason::Invalid(format!("`{name}` is missing")))
+    }
+
+    /// The operand, if it is there.
+    pub(super) fn optional(&self, name: &str) -> Option<ConstantId> {
+        self.operands.get(name).copied()
     }
 
     /// Computes a result.
@@ -122,7 +127,7 @@ impl Recipe {
                 if bytes.len() < (out.words().len() * bits).div_ceil(8) {
                     return Err(Reason::Invalid("`indices` is too short".into()));
                 }
-                bit_stream(&bytes, bits, out.words_mut());
+                bit_stream(&bytes, 0, bits, out.words_mut());
                 for word in out.words_mut() {
                     *word = lut.words()[*word as usize];
                 }

@@ -1,13 +1,8 @@
 //! Lookups by index. An index from −size to −1 counts from the end; any other outside the axis is an error.
 
-use std::sync::Arc;
-
-use corer_mil::{DataType, WeightSource};
-
 use super::{Fault, Io, Kernel};
-use crate::decode;
+use crate::decode::Rows;
 use crate::plan::{Emit, Op, Reason};
-use crate::team::Team;
 use crate::view::{View, count, row_major};
 
 /// What errors call the value that holds the indices.
@@ -101,8 +96,7 @@ struct Table {
     size: usize,
     /// Elements of a row.
     inner: usize,
-    dtype: DataType,
-    source: Arc<dyn WeightSource>,
+    rows: Rows,
 }
 
 impl Kernel for Table {
@@ -111,16 +105,11 @@ impl Kernel for Table {
         let places = self
             .indices
             .places(&io.ints(0)[start..start + self.picks], self.size)?;
-        // Checked when the plan was made.
-        let (Some(bytes), false) = (self.source.bytes(), self.inner == 0) else {
-            return Ok(());
-        };
-        let row = self.inner * self.dtype.bits() as usize / 8;
-        io.team.pieces(io.output, self.inner, |pick, out| {
-            let bytes = &bytes[places[pick] * row..][..row];
-            // Types that could fail are not taken (see `lower`).
-            let _ = decode::words(Team::ALONE, self.dtype, bytes, out);
-        });
+        if self.inner > 0 {
+            io.team.pieces(io.output, self.inner, |pick, out| {
+                self.rows.decode(places[pick], out);
+            });
+        }
         Ok(())
     }
 }
@@ -132,8 +121,8 @@ pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reaso
     let axis = op.call.axis_or("axis", 0, rank)?;
     let batch = usize::try_from(op.call.int_or("batch_dims", 0)?).unwrap_or_default();
     let (view, indices) = indices(op, emit)?;
-    if let (0, Some(id), DataType::Fp16 | DataType::Fp32) = (axis, op.constant("x"), x_type.dtype)
-        && let Some(source) = op.constants.mapped(id)?
+    if let (0, Some(id)) = (axis, op.constant("x"))
+        && let Some(rows) = op.constants.rows(id, emit)?
     {
         let shape = &op.constants.get(id).shape;
         let kernel = Table {
@@ -141,8 +130,7 @@ pub(crate) fn lower(op: &Op<'_>, emit: &mut Emit<'_>) -> Result<Vec<View>, Reaso
             indices,
             size: shape[0],
             inner: count(&shape[1..]),
-            dtype: x_type.dtype,
-            source,
+            rows,
         };
         return Ok(vec![emit.step(kernel, &[&view], op.shape(), op.dtype())?]);
     }

@@ -9,7 +9,7 @@ use corer_mil::{Data, DataType, Immediate, Value, WeightError, WeightSource};
 use super::emit::{Emit, Reason};
 use crate::ane::flush_subnormals;
 use crate::buffer::Buffer;
-use crate::decode::{self, Recipe};
+use crate::decode::{self, Recipe, Rows};
 use crate::gemm::{Layout, Side, pack_into};
 use crate::half_values::Rounding;
 use crate::view::count;
@@ -164,6 +164,24 @@ impl Constants {
             }) if source.bytes().is_some() => {
                 self.bytes(id)?;
                 Ok(Some(Arc::clone(source)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A table's rows along its first axis, where they can be decoded one by one: fp16 and fp32 numbers, and compressed
+    /// matrices; `None` where decoding the whole is all there is.
+    pub(crate) fn rows(&self, id: ConstantId, emit: &mut Emit<'_>) -> Result<Option<Rows>, Reason> {
+        let constant = self.get(id);
+        match &constant.source {
+            Source::Value(_) if matches!(constant.dtype, DataType::Fp16 | DataType::Fp32) => {
+                let columns = count(constant.shape.get(1..).unwrap_or_default());
+                let source = self.mapped(id)?;
+                Ok(source.map(|source| Rows::plain(source, constant.dtype, columns)))
+            }
+            // The Neural Engine's reading of numbers is part of decoding.
+            Source::Recipe(recipe, 0) if !matches!(emit.rounds(constant.dtype), Rounding::Ane(_)) => {
+                recipe.rows(self, emit)
             }
             _ => Ok(None),
         }
