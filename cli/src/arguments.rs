@@ -5,7 +5,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completions, convert, init, inspect, promote, publish, pull, quantize, release, trace, verify,
+    completions, convert, explain, init, inspect, promote, publish, pull, quantize, release, trace, verify,
     verify_artifact,
 };
 use crate::exit_codes;
@@ -40,6 +40,7 @@ pub(crate) enum Command {
     Convert(Box<convert::Arguments>),
     Quantize(Box<quantize::Arguments>),
     Inspect(inspect::Arguments),
+    Explain(explain::Arguments),
     Verify(Box<verify::Arguments>),
     Publish(publish::Arguments),
     Pull(pull::Arguments),

@@ -23,6 +23,11 @@ fn help_inspect() {
 }
 
 #[test]
+fn help_explain() {
+    assert_run!(Scratch::new(), ["explain", "--help"]);
+}
+
+#[test]
 fn help_verify() {
     assert_run!(Scratch::new(), ["verify", "--help"]);
 }
