@@ -114,6 +114,7 @@ variants = [\"fp16\", \"int8\"]  # and any scheme of `corer quantize --help`
 [publish]
 to = {to}
 failing = \"stop\"             # or \"leave-out\": publish the variants that pass
+# sign-key = \"key.pem\"       # sign what is published; `corer publish --help` says how to make a key
 ",
         name = quoted(name)?,
         source = quoted(&written.to_string_lossy())?,

@@ -42,6 +42,8 @@ impl HttpError {
         match self {
             Self::Transport(_) => Fault::Passing(None),
             Self::Status { status: 404, .. } => Fault::Missing,
+            // What is not implemented will not be in a second.
+            Self::Status { status: 501, .. } => Fault::Refused,
             Self::Status {
                 status: 429 | 500..,
                 wait,
@@ -533,8 +535,8 @@ mod tests {
             count.get()
         };
         assert_eq!(
-            [400, 401, 403, 404].map(|status| attempts(status, None)),
-            [1, 1, 1, 1]
+            [400, 401, 403, 404, 501].map(|status| attempts(status, None)),
+            [1, 1, 1, 1, 1]
         );
         assert_eq!(attempts(503, None), 4);
         assert_eq!(attempts(429, Some(0)), 4);

@@ -108,8 +108,11 @@ impl Registry {
 
     /// Whether a manifest is listed among what is attached to another.
     fn lists(&self, subject: &Digest, manifest: &Descriptor) -> Result<bool, PublishError> {
-        let listed = self.referrers(subject)?;
-        Ok(listed.iter().any(|other| other.digest == manifest.digest))
+        let list = match self.asked_for_referrers(subject) {
+            Ok(Some(list)) => list,
+            _ => self.tagged_referrers(subject)?,
+        };
+        Ok(list.manifests.iter().any(|other| other.digest == manifest.digest))
     }
 
     /// What the registry's referrers API lists; `None` from one that has none.
@@ -274,11 +277,16 @@ impl Store for Registry {
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, PublishError> {
-        let list = match self.asked_for_referrers(subject)? {
-            Some(list) => list,
-            None => self.tagged_referrers(subject)?,
-        };
-        Ok(list.manifests)
+        let asked = self.asked_for_referrers(subject);
+        if let Ok(Some(list)) = asked {
+            return Ok(list.manifests);
+        }
+        // Some registries fail at an API they don't have. The tag then has the list; without one it is not known.
+        let tagged = self.tagged_referrers(subject)?;
+        match asked {
+            Err(error) if tagged.manifests.is_empty() => Err(error),
+            _ => Ok(tagged.manifests),
+        }
     }
 
     fn read(&self, blob: &Descriptor) -> Result<Box<dyn Read + '_>, PublishError> {
