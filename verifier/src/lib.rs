@@ -6,6 +6,8 @@
 
 mod bounds;
 mod buckets;
+mod drift;
+mod drift_table;
 mod error;
 pub mod inputs;
 mod interface;
@@ -23,6 +25,7 @@ mod verify;
 
 pub use corer_runtime::Arithmetic;
 pub use corer_runtime::{AneRules, UnknownRule};
+pub use drift::{Drift, drift};
 pub use error::{InputError, ReferenceError, VerifyError};
 pub use inputs::{Inputs, Labels};
 pub use progress::{NoProgress, Progress};

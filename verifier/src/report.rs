@@ -1,5 +1,6 @@
 //! What was found, as data. `schema` counts up when a field changes its meaning or goes away.
 
+pub mod drift;
 pub mod numerics;
 
 use serde::{Serialize, Serializer};
@@ -31,6 +32,12 @@ pub struct VerifyReport {
     pub not_judged: Vec<NotJudged>,
     /// Whether it was stopped before all rows were compared. Such a verdict is never a pass.
     pub interrupted: bool,
+    /// Where the values inside it depart from the reference's, where that was looked at; no part of the verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<drift::DriftReport>,
+    /// Why nobody looked, where a verdict that did not pass comes without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift_missing: Option<String>,
 }
 
 /// The judged package.

@@ -70,6 +70,12 @@ impl fmt::Display for VerifyReport {
         for numerics in self.buckets.iter().filter_map(|bucket| bucket.numerics.as_ref()) {
             write!(f, "{numerics}")?;
         }
+        if let Some(drift) = &self.drift {
+            write!(f, "{drift}")?;
+        }
+        if let Some(reason) = &self.drift_missing {
+            writeln!(f, "not known where it departs: {reason}")?;
+        }
         for bucket in &self.not_judged {
             writeln!(f, "not judged: {}: {}", bucket.name, bucket.reason)?;
         }

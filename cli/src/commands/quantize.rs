@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::calibration::{Rows, Texts};
 use super::package_output;
 use super::reference::Against;
-use super::verify::{Verification, below, verify};
+use super::verify::{Looking, Verification, below, verify};
 use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
 use crate::failure::Failure;
@@ -375,6 +375,7 @@ impl Arguments {
                 package: self.package.clone(),
             },
             request,
+            drift: Looking::default(),
         }
     }
 

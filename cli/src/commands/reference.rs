@@ -7,7 +7,9 @@ use corer_converter::source::{Source, SourceModel};
 use corer_libtorch::{LibtorchError, LibtorchReference};
 use corer_proto::Package;
 use corer_references::GraphReference;
-use corer_verifier::{CandleReference, GoldenReference, PackageReference, Reference, Task, VerifyError};
+use corer_verifier::{
+    CandleReference, GoldenReference, InputError, PackageReference, Reference, Task, VerifyError,
+};
 
 use super::trace;
 use crate::exit_codes::Exit;
@@ -156,6 +158,36 @@ impl Against {
             Self::Package { package } => Box::new(PackageReference::open(package, None)?),
         })
     }
+}
+
+impl Against {
+    /// Opens what has inner values for what judges `package`: the source's own operations.
+    ///
+    /// # Errors
+    /// When there is no source, or it can't be read.
+    pub(super) fn open_inner(&self, package: &Package) -> Result<Box<dyn Reference>, VerifyError> {
+        match self {
+            Self::Source { source, task, .. } => {
+                let graph = Self::Source {
+                    source: source.clone(),
+                    task: *task,
+                    engine: Engine::Graph,
+                };
+                graph.open(package)
+            }
+            Self::Module { file } => Ok(Box::new(GraphReference::open(file, graph_task(None))?)),
+            Self::Recording { file } => Err(no_inner(file, "is a recording of outputs")),
+            Self::Package { package } => Err(no_inner(package, "is a package")),
+        }
+    }
+}
+
+fn no_inner(path: &Path, what: &str) -> VerifyError {
+    let reason = format!(
+        "{}: {what}, and gives no values inside the model; give the source with --reference",
+        path.display()
+    );
+    InputError::Request(reason).into()
 }
 
 /// The same task in the converter's words.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use corer_proto::Package;
 use corer_verifier::{
-    AneRules, Arithmetic, InputError, Inputs, Labels, Numerics, Progress as _, Task, ThresholdOverrides,
-    VerifyError, VerifyReport, VerifyRequest,
+    AneRules, Arithmetic, Drift, InputError, Inputs, Labels, Numerics, Progress as _, Task,
+    ThresholdOverrides, VerifyError, VerifyReport, VerifyRequest,
 };
 use serde::Serialize;
 
@@ -85,6 +85,9 @@ pub(crate) struct Arguments {
     /// Threads to execute with [default: all cores]
     #[arg(long, value_name = "N", help_heading = EXECUTION)]
     threads: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    drift: DriftArguments,
 
     #[command(flatten)]
     thresholds: ThresholdArguments,
@@ -173,6 +176,58 @@ struct NumericsArguments {
     fast: bool,
 }
 
+/// Where the values inside the package depart from the reference's.
+#[derive(clap::Args)]
+struct DriftArguments {
+    /// Hold the values inside the package against the reference's, block by block and operation by operation; done
+    /// whenever the package is below a threshold. No part of the verdict
+    #[arg(long, help_heading = DRIFT)]
+    drift: bool,
+
+    /// As --drift, and name the first operation whose own signal to loss is below DB [default: fp32 70, fp16 35,
+    /// compressed 10]
+    #[arg(long, value_name = "DB", num_args = 0..=1, help_heading = DRIFT)]
+    bisect: Option<Option<f64>>,
+
+    /// Look at the first N rows
+    #[arg(long, value_name = "N", default_value_t = Drift::ROWS, help_heading = DRIFT)]
+    drift_rows: usize,
+
+    /// Leave drift out, whatever the verdict
+    #[arg(long, conflicts_with_all = ["drift", "bisect"], help_heading = DRIFT)]
+    no_drift: bool,
+}
+
+impl DriftArguments {
+    fn wanted(&self) -> Looking {
+        let look = Drift {
+            rows: self.drift_rows,
+            threshold: self.bisect.flatten(),
+            bucket: None,
+        };
+        match self {
+            Self { no_drift: true, .. } => Looking::Never,
+            Self { drift: true, .. } | Self { bisect: Some(_), .. } => Looking::Always(look),
+            _ => Looking::WhenBelow(look),
+        }
+    }
+}
+
+/// When a package is looked into.
+#[derive(Clone, Debug)]
+pub(super) enum Looking {
+    Never,
+    /// When it is below a threshold.
+    WhenBelow(Drift),
+    Always(Drift),
+}
+
+impl Default for Looking {
+    fn default() -> Self {
+        Self::WhenBelow(Drift::default())
+    }
+}
+
 impl NumericsArguments {
     fn arithmetic(&self, mode: Mode) -> Arithmetic {
         match mode {
@@ -225,6 +280,7 @@ const REFERENCE: &str = "Reference";
 const INPUTS: &str = "Inputs";
 const EXECUTION: &str = "Execution";
 const NUMERICS: &str = "Numerics";
+const DRIFT: &str = "Drift";
 const THRESHOLDS: &str = "Thresholds";
 
 const TASKS: &[(Task, &str, &str)] = &[
@@ -335,6 +391,7 @@ pub(super) struct Verification {
     pub(super) package: PathBuf,
     pub(super) against: Against,
     pub(super) request: VerifyRequest,
+    pub(super) drift: Looking,
 }
 
 /// Runs the verification with progress bars.
@@ -351,9 +408,44 @@ pub(super) fn verify(verification: &Verification, quiet: bool) -> Result<VerifyR
         bars.start("reading the reference", 0);
         let mut reference = verification.against.open(&package)?;
         bars.finish();
-        corer_verifier::verify(&package, &mut *reference, &verification.request, &bars)
+        let mut report = corer_verifier::verify(&package, &mut *reference, &verification.request, &bars)?;
+        drop(reference);
+        look_inside(verification, &package, &mut report, &bars)?;
+        Ok(report)
     };
     judge().map_err(verify_failure)
+}
+
+/// Adds where the package departs from its reference, when asked for or below a threshold.
+///
+/// # Errors
+/// When it was asked for and can't be had.
+fn look_inside(
+    verification: &Verification,
+    package: &Package,
+    report: &mut VerifyReport,
+    bars: &Bars,
+) -> Result<(), VerifyError> {
+    let (look, asked) = match &verification.drift {
+        Looking::Always(look) if !report.interrupted => (look.clone(), true),
+        Looking::WhenBelow(look) if !report.verdict.passed && !report.interrupted => (look.clone(), false),
+        _ => return Ok(()),
+    };
+    let failed = report.buckets.iter().find(|bucket| !bucket.verdict.passed);
+    let look = Drift {
+        bucket: failed.map(|bucket| bucket.name.clone()),
+        ..look
+    };
+    let found = verification.against.open_inner(package).and_then(|mut inner| {
+        corer_verifier::drift(package, &mut *inner, &verification.request, &look, bars)
+    });
+    match found {
+        Ok(drift) => report.drift = Some(drift),
+        Err(error) if asked => return Err(error),
+        // A verdict stands without it.
+        Err(error) => report.drift_missing = Some(error.to_string()),
+    }
+    Ok(())
 }
 
 /// Has the first interrupt end the comparison early, with a report of what was compared, and the second the process.
@@ -423,6 +515,7 @@ impl Arguments {
         Ok(Verification {
             package: self.package.clone(),
             against,
+            drift: self.drift.wanted(),
             request: VerifyRequest {
                 function: self.function.clone(),
                 arithmetic: self.numerics.arithmetic(self.arithmetic),
@@ -486,6 +579,7 @@ pub(super) fn with_usual_inputs(package: &Path, against: Against, beside: &Path)
         package: package.to_owned(),
         against,
         request: VerifyRequest::new(inputs),
+        drift: Looking::default(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Faults planted in written packages: `corer verify` must refuse every one of them, whatever the layout.
+//! Faults planted in written packages: `corer verify` must refuse every one of them and say where it is,
+//! whatever the layout.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,10 @@ struct Fault {
     plant: fn(&mut Bent, Layout),
     /// Measures of the verdict that see it, among others.
     seen_by: &'static [&'static str],
+    /// The operation whose own loss the drift departs at, in the `ane` layout and in the standard one.
+    at: [&'static str; 2],
+    /// The operation changed, which must be among those that can be at fault there, in both layouts.
+    of: [&'static str; 2],
 }
 
 const DISTANCE: &str = "PSNR";
@@ -46,6 +51,8 @@ const FAULTS: [Fault; 8] = [
             });
         },
         seen_by: &[DISTANCE, DIRECTION, ORDER],
+        at: ["encoder_layer_1_attention_output_dense", "encoder_layer_1_attention_output_dense"],
+        of: ["encoder_layer_1_attention_output_dense", "encoder_layer_1_attention_output_dense"],
     },
     Fault {
         what: "scores scaled for heads of twice the size",
@@ -64,6 +71,8 @@ const FAULTS: [Fault; 8] = [
             }
         },
         seen_by: &[DISTANCE, DIRECTION, ORDER],
+        at: ["encoder_layer_0_attention_self_query", "encoder_layer_0_attention_self"],
+        of: ["encoder_layer_0_attention_self_query", "encoder_layer_0_attention_self_query_scaled"],
     },
     Fault {
         what: "two heads exchanged",
@@ -84,6 +93,8 @@ const FAULTS: [Fault; 8] = [
             }
         },
         seen_by: &[DISTANCE, DIRECTION, ORDER],
+        at: ["encoder_layer_1_attention_self_value", "encoder_layer_1_attention_self_value"],
+        of: ["encoder_layer_1_attention_self_value", "encoder_layer_1_attention_self_value"],
     },
     Fault {
         what: "positions counted from one",
@@ -99,11 +110,15 @@ const FAULTS: [Fault; 8] = [
             });
         },
         seen_by: &[DISTANCE, DIRECTION, ORDER],
+        at: ["embeddings_add_positions", "embeddings_add_positions"],
+        of: ["embeddings_add_positions", "embeddings_add_positions"],
     },
     Fault {
         what: "the mask ignored",
         plant: |package, _| package.weight("attention_mask_scale", "y", |values| values.fill(0.0)),
         seen_by: &[DISTANCE, DIRECTION, PADDING],
+        at: ["encoder_layer_0_attention_self", "encoder_layer_0_attention_self"],
+        of: ["attention_mask_scale", "attention_mask_scale"],
     },
     Fault {
         what: "an epsilon of a tenth",
@@ -113,6 +128,8 @@ const FAULTS: [Fault; 8] = [
             });
         },
         seen_by: &[DISTANCE, DIRECTION],
+        at: ["encoder_layer_0_output_LayerNorm", "encoder_layer_0_output_LayerNorm"],
+        of: ["encoder_layer_0_output_LayerNorm", "encoder_layer_0_output_LayerNorm"],
     },
     Fault {
         what: "one weight saturated",
@@ -122,11 +139,15 @@ const FAULTS: [Fault; 8] = [
             });
         },
         seen_by: &[DISTANCE, NOT_FINITE],
+        at: ["encoder_layer_1_intermediate_dense", "encoder_layer_1_intermediate_dense"],
+        of: ["encoder_layer_1_intermediate_dense", "encoder_layer_1_intermediate_dense"],
     },
     Fault {
         what: "one bias left out",
         plant: |package, _| package.weight("encoder_layer_0_output_dense", "bias", |values| values.fill(0.0)),
         seen_by: &[DISTANCE, DIRECTION],
+        at: ["encoder_layer_0_output_dense", "encoder_layer_0_output_dense"],
+        of: ["encoder_layer_0_output_dense", "encoder_layer_0_output_dense"],
     },
 ];
 
@@ -218,6 +239,7 @@ fn every_fault(layout: Layout) {
     write("Again.mlpackage", &sound.model);
     let (report, code) = verdict(&scratch, "Again.mlpackage");
     assert_eq!((code, &report["verdict"]["passed"]), (Some(0), &Json::Bool(true)));
+    assert_eq!(report.get("drift"), None, "nobody asked");
     for fault in &FAULTS {
         let mut bent = Bent {
             model: sound.model.clone(),
@@ -232,6 +254,17 @@ fn every_fault(layout: Layout) {
             let seen = reasons.iter().any(|reason| reason["measure"] == *measure);
             assert!(seen, "{layout:?}, {}: {measure} in {reasons:?}", fault.what);
         }
+        let side = usize::from(layout == Layout::Standard);
+        let departure = &report["drift"]["departure"];
+        let found = (&departure["operation"], &departure["by"]);
+        let wanted = (&Json::from(fault.at[side]), &Json::from("itself"));
+        assert_eq!(found, wanted, "{layout:?}, {}: {departure}", fault.what);
+        let within = departure["within"].as_array().expect("operations");
+        assert!(
+            within.iter().any(|operation| operation == fault.of[side]),
+            "{layout:?}, {}: {departure}",
+            fault.what
+        );
     }
 }
 

@@ -34,7 +34,7 @@ impl Default for ElementErrors {
 
 /// What a slice of elements added.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct SliceErrors {
+pub(crate) struct SliceErrors {
     /// Index and size of the largest error; `None` when nothing could be compared.
     pub(super) largest: Option<(usize, f32)>,
     /// Root mean square of the reference.
@@ -44,7 +44,7 @@ pub(super) struct SliceErrors {
 impl ElementErrors {
     /// Adds pairs. A pair with a value that is not finite is left out: it is counted elsewhere, and one NaN would
     /// hide every other error.
-    pub(super) fn add(&mut self, reference: &[f32], package: &[f32]) -> SliceErrors {
+    pub(crate) fn add(&mut self, reference: &[f32], package: &[f32]) -> SliceErrors {
         let mut largest: Option<(usize, f32)> = None;
         let (mut count, mut square_reference) = (0u64, 0.0f64);
         for (index, (r, p)) in reference.iter().zip(package).enumerate() {

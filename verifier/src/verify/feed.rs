@@ -15,7 +15,7 @@ use super::VerifyRequest;
 const ROWS_WITHOUT_TEXTS: usize = 32;
 
 /// Makes the rows of one bucket after another.
-pub(super) struct Feeder<'a> {
+pub(crate) struct Feeder<'a> {
     inputs: &'a Inputs,
     intake: Intake,
     /// Whether the package takes several sizes, some of which may be too short for texts.
@@ -26,7 +26,7 @@ pub(super) struct Feeder<'a> {
 
 impl<'a> Feeder<'a> {
     /// Fails when the reference has no answers to what is asked for.
-    pub(super) fn new(
+    pub(crate) fn new(
         request: &'a VerifyRequest,
         reference: &dyn Reference,
         several: bool,
@@ -52,7 +52,7 @@ impl<'a> Feeder<'a> {
     }
 
     /// Rows for the subject at its present size, complete.
-    pub(super) fn rows(
+    pub(crate) fn rows(
         &mut self,
         subject: &Subject,
         reference: &dyn Reference,
@@ -162,7 +162,7 @@ pub(super) fn not_recorded(reference: &dyn Reference, length: usize) -> Option<S
 }
 
 /// Gives the inputs the package does not take their neutral value. Recorded rows must have it already.
-pub(super) fn fit(
+pub(crate) fn fit(
     subject: &Subject,
     inputs: &mut InputSet,
     recorded: bool,

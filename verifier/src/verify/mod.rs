@@ -19,7 +19,7 @@ use crate::reference::Reference;
 use crate::report::{BucketReport, ExecutionReport, NotJudged, PackageReport, SCHEMA, VerifyReport};
 use crate::verdict::{ThresholdOverrides, Thresholds, Verdict};
 
-use feed::Feeder;
+pub(crate) use feed::{Feeder, fit};
 pub use numerics::Numerics;
 
 /// On what a package is judged, and how strictly.
@@ -154,6 +154,8 @@ pub fn verify(
         buckets: judged,
         not_judged,
         interrupted,
+        drift: None,
+        drift_missing: None,
     })
 }
 

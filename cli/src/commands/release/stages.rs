@@ -12,7 +12,7 @@ use corer_quantizer::Config;
 use corer_verifier::{Inputs, VerifyRequest};
 
 use super::super::reference::{Against, Engine};
-use super::super::verify::Verification;
+use super::super::verify::{Looking, Verification};
 use super::super::{convert, package_output, quantize, verify};
 use super::cache::{self, Cache};
 use super::manifest::{Judge, Manifest, Variant};
@@ -293,6 +293,7 @@ impl<'a> Stages<'a> {
                 package: made.package.clone(),
                 against: Against::Recording { file: file.clone() },
                 request: VerifyRequest::new(Inputs::Recorded),
+                drift: Looking::default(),
             },
         };
         if let Some(texts) = &self.manifest.texts {
