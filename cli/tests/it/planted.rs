@@ -51,8 +51,14 @@ const FAULTS: [Fault; 8] = [
             });
         },
         seen_by: &[DISTANCE, DIRECTION, ORDER],
-        at: ["encoder_layer_1_attention_output_dense", "encoder_layer_1_attention_output_dense"],
-        of: ["encoder_layer_1_attention_output_dense", "encoder_layer_1_attention_output_dense"],
+        at: [
+            "encoder_layer_1_attention_output_dense",
+            "encoder_layer_1_attention_output_dense",
+        ],
+        of: [
+            "encoder_layer_1_attention_output_dense",
+            "encoder_layer_1_attention_output_dense",
+        ],
     },
     Fault {
         what: "scores scaled for heads of twice the size",
@@ -71,8 +77,14 @@ const FAULTS: [Fault; 8] = [
             }
         },
         seen_by: &[DISTANCE, DIRECTION, ORDER],
-        at: ["encoder_layer_0_attention_self_query", "encoder_layer_0_attention_self"],
-        of: ["encoder_layer_0_attention_self_query", "encoder_layer_0_attention_self_query_scaled"],
+        at: [
+            "encoder_layer_0_attention_self_query",
+            "encoder_layer_0_attention_self",
+        ],
+        of: [
+            "encoder_layer_0_attention_self_query",
+            "encoder_layer_0_attention_self_query_scaled",
+        ],
     },
     Fault {
         what: "two heads exchanged",
@@ -93,8 +105,14 @@ const FAULTS: [Fault; 8] = [
             }
         },
         seen_by: &[DISTANCE, DIRECTION, ORDER],
-        at: ["encoder_layer_1_attention_self_value", "encoder_layer_1_attention_self_value"],
-        of: ["encoder_layer_1_attention_self_value", "encoder_layer_1_attention_self_value"],
+        at: [
+            "encoder_layer_1_attention_self_value",
+            "encoder_layer_1_attention_self_value",
+        ],
+        of: [
+            "encoder_layer_1_attention_self_value",
+            "encoder_layer_1_attention_self_value",
+        ],
     },
     Fault {
         what: "positions counted from one",
@@ -128,8 +146,14 @@ const FAULTS: [Fault; 8] = [
             });
         },
         seen_by: &[DISTANCE, DIRECTION],
-        at: ["encoder_layer_0_output_LayerNorm", "encoder_layer_0_output_LayerNorm"],
-        of: ["encoder_layer_0_output_LayerNorm", "encoder_layer_0_output_LayerNorm"],
+        at: [
+            "encoder_layer_0_output_LayerNorm",
+            "encoder_layer_0_output_LayerNorm",
+        ],
+        of: [
+            "encoder_layer_0_output_LayerNorm",
+            "encoder_layer_0_output_LayerNorm",
+        ],
     },
     Fault {
         what: "one weight saturated",
@@ -139,8 +163,14 @@ const FAULTS: [Fault; 8] = [
             });
         },
         seen_by: &[DISTANCE, NOT_FINITE],
-        at: ["encoder_layer_1_intermediate_dense", "encoder_layer_1_intermediate_dense"],
-        of: ["encoder_layer_1_intermediate_dense", "encoder_layer_1_intermediate_dense"],
+        at: [
+            "encoder_layer_1_intermediate_dense",
+            "encoder_layer_1_intermediate_dense",
+        ],
+        of: [
+            "encoder_layer_1_intermediate_dense",
+            "encoder_layer_1_intermediate_dense",
+        ],
     },
     Fault {
         what: "one bias left out",
