@@ -10,6 +10,7 @@ pub mod decision;
 pub mod explain;
 pub mod graph;
 pub mod lints;
+pub mod page;
 pub mod recommend;
 pub mod roofline;
 pub mod rules;

@@ -152,3 +152,29 @@ fn explain_what_coremltools_wrote() {
         ["explain", "Model.mlpackage", "--recommend"]
     );
 }
+
+/// The page stands by itself: it fetches nothing, runs nothing, and names every operation.
+#[test]
+fn a_page_that_needs_nothing_else() {
+    let scratch = converted(&[]);
+    let arguments = [
+        "explain",
+        "Model.mlpackage",
+        "--recommend",
+        "--report",
+        "placement",
+    ];
+    assert!(scratch.output(&arguments).status.success());
+    let read =
+        |name: &str| std::fs::read_to_string(scratch.path().join("placement").join(name)).expect("a file");
+    let page = read("explanation.html");
+    for foreign in ["<script", "src=", "http://", "https://", "url(", "@import"] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    let document: Value = serde_json::from_str(&read("explanation.json")).expect("one JSON document");
+    for operation in operations(&document) {
+        let name = operation["name"].as_str().expect("a name");
+        assert!(page.contains(&format!("<td>{name}</td>")), "{name}");
+    }
+    assert_eq!(page.matches("<tr").count(), page.matches("</tr>").count());
+}

@@ -141,3 +141,20 @@ fn other_chips_are_priced_as_m4_and_say_so() {
         decision.notes
     );
 }
+
+/// Names come from a file anyone may have written.
+#[test]
+fn a_page_escapes_what_a_package_says() {
+    let mut model = bert(BERT_TINY);
+    let function = model.program.functions.remove("main").expect("a function");
+    model.program.functions.insert("<script>\"&'".into(), function);
+    let explanation = crate::model::explained(&model, "m4");
+    let heading = corer_placement::page::Heading {
+        title: "<b>",
+        chip: corer_placement::Chip::find("m4").expect("a chip"),
+        advice: &[],
+    };
+    let page = corer_placement::page::page(&explanation, heading);
+    assert!(!page.contains("<script") && !page.contains("<b>"));
+    assert!(page.contains("&lt;script&gt;&quot;&amp;&#39;"));
+}

@@ -5,6 +5,7 @@ mod view;
 
 use std::path::PathBuf;
 
+use corer_placement::page::{Heading, page};
 use corer_placement::{Chip, Explanation, Os, Recommendation};
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use super::inspect;
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use crate::output;
+use crate::report_directory;
 
 /// Predict where each operation of a package will run, and say why
 ///
@@ -41,6 +43,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "recommend")]
     measured: Option<PathBuf>,
 
+    /// Also write explanation.html, one page with every operation, and explanation.json into this directory
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+
     /// List every operation instead of stretches that end on the same unit
     #[arg(long, conflicts_with = "json")]
     all: bool,
@@ -55,6 +61,7 @@ Examples:
   corer explain MiniLM.mlpackage
   corer explain MiniLM.mlpackage --chip m1 --os macos14
   corer explain MiniLM.mlpackage --recommend
+  corer explain MiniLM.mlpackage --report placement
   corer explain MiniLM.mlpackage --all | less
   corer explain MiniLM.mlpackage --json | jq '.functions[].units'";
 
@@ -68,7 +75,7 @@ fn chip(id: &str) -> Result<&'static Chip, String> {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
-    package: String,
+    package: &'a str,
     #[serde(flatten)]
     explanation: &'a Explanation,
     /// One for each function, with `--recommend`.
@@ -99,12 +106,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Vec::new()
     };
     let path = package.path.display().to_string();
+    let document = Document {
+        package: &path,
+        explanation: &explanation,
+        recommendations: &recommendations,
+    };
+    if let Some(directory) = &arguments.report {
+        let advice = recommendations.iter();
+        let advice: Vec<_> = advice
+            .map(|advice| (advice.function.as_str(), &advice.recommendation))
+            .collect();
+        let heading = Heading {
+            title: &path,
+            chip: arguments.chip,
+            advice: &advice,
+        };
+        let files = [
+            ("explanation.html", page(&explanation, heading)),
+            ("explanation.json", output::json_text(&document)?),
+        ];
+        report_directory::write(directory, &files)?;
+    }
     if arguments.json {
-        output::json(&Document {
-            package: path,
-            explanation: &explanation,
-            recommendations: &recommendations,
-        })?;
+        output::json(&document)?;
     } else {
         let view = view::View {
             path: &path,
