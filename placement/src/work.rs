@@ -35,7 +35,9 @@ impl Work {
 
 /// The work of one operation; `None` when one of its sizes is known only at prediction.
 pub fn work(graph: &Graph<'_>, node: &Node<'_>) -> Option<Work> {
-    let written = node.results().map(TensorType::byte_len).sum::<Option<u64>>()?;
+    let written = node
+        .results()
+        .try_fold(0u64, |sum, ty| Some(sum.saturating_add(ty.byte_len()?)))?;
     let looked_up = node.operation.op.starts_with("gather");
     let mut read = 0u64;
     for operand in node.moving() {
