@@ -1,10 +1,10 @@
 """Times programs that wait for their turn: each runs once per line on its stdin. Standard library only.
 
-    python3 benches/take_turns.py [--rounds N] [--json FILE] NAME COMMAND… [-- NAME COMMAND…]…
+    python3 benches/take_turns.py [--rounds N] [--warm N] [--json FILE] NAME COMMAND… [-- NAME COMMAND…]…
 
 A program prints a line starting with `ready` when it is, and from then on for every line read the seconds of one run. All are
-loaded before the first turn; only one runs at a time. Reports medians and their ratios to the first, and the median of the
-ratios round by round, which a busy machine disturbs less.
+loaded before the first turn; only one runs at a time. The first --warm turns (3) are not counted. Reports medians and their
+ratios to the first, and the median of the ratios round by round, which a busy machine disturbs less.
 """
 
 import json
@@ -43,10 +43,12 @@ def turn(name, process):
 
 
 def main():
-    arguments, rounds, report = sys.argv[1:], 30, None
-    while arguments and arguments[0] in ("--rounds", "--json"):
+    arguments, rounds, warm, report = sys.argv[1:], 30, 3, None
+    while arguments and arguments[0] in ("--rounds", "--warm", "--json"):
         if arguments[0] == "--rounds":
             rounds = int(arguments[1])
+        elif arguments[0] == "--warm":
+            warm = int(arguments[1])
         else:
             report = arguments[1]
         arguments = arguments[2:]
@@ -65,7 +67,7 @@ def main():
     load = os.getloadavg()[0]
     times = {name: [] for name, _, _ in running}
     for name, process, _ in running:
-        for _ in range(3):
+        for _ in range(warm):
             turn(name, process)  # not counted
     for _ in range(rounds):
         for name, process, _ in running:
