@@ -105,6 +105,32 @@ impl Package {
     pub fn digest(&self) -> Result<String, ReadError> {
         crate::package_digest(&self.path)
     }
+
+    /// Bytes of all files in the package's directory.
+    ///
+    /// # Errors
+    /// When a directory can't be read.
+    pub fn bytes(&self) -> Result<u64, ReadError> {
+        bytes_of(&self.path)
+    }
+}
+
+/// Bytes of all files below a directory. Links are not followed.
+fn bytes_of(directory: &Path) -> Result<u64, ReadError> {
+    let io = |source| ReadError::Io {
+        path: directory.to_owned(),
+        source,
+    };
+    let mut total = 0;
+    for entry in fs::read_dir(directory).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        total += if entry.file_type().map_err(io)?.is_dir() {
+            bytes_of(&entry.path())?
+        } else {
+            entry.metadata().map_err(io)?.len()
+        };
+    }
+    Ok(total)
 }
 
 fn read_model(path: &Path) -> Result<Vec<u8>, ReadError> {

@@ -54,6 +54,8 @@ pub struct BundleRequest<'a> {
     pub version: &'a str,
     /// Bundle packages that did not pass, or that no report judges, and say so in the artifact.
     pub force_unverified: bool,
+    /// Leave the texts packages were judged on in their reports.
+    pub include_texts: bool,
     /// Told about bytes hashed.
     pub progress: &'a dyn Progress,
 }
@@ -138,7 +140,10 @@ impl Bundle {
             }
             if let Some(report) = &package.report {
                 let stem = package.name.trim_end_matches(PACKAGE_SUFFIX);
-                layers.push(document(&format!("{stem}{REPORT_SUFFIX}"), report.bytes.clone()));
+                layers.push(document(
+                    &format!("{stem}{REPORT_SUFFIX}"),
+                    report.public(request.include_texts),
+                ));
             }
             layers.extend(
                 files

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::error::PublishError;
 
 /// The version of the report's form this module knows.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// Largest report read, in bytes.
 const MOST_BYTES: u64 = 64 << 20;
@@ -198,6 +198,54 @@ impl StoredReport {
     }
 }
 
+impl StoredReport {
+    /// The report as others may see it: of paths on this machine only the last part, and of the texts it was judged on
+    /// only their row numbers, unless they are to be there.
+    pub fn public(&self, include_texts: bool) -> Vec<u8> {
+        // It was read before, so it is JSON.
+        let Ok(mut document) = serde_json::from_slice::<Value>(&self.bytes) else {
+            return self.bytes.clone();
+        };
+        for path in ["/package/path", "/reference/path"] {
+            if let Some(value) = document.pointer_mut(path) {
+                shorten(value);
+            }
+        }
+        for bucket in document["buckets"].as_array_mut().into_iter().flatten() {
+            if let Some(origin) = bucket.pointer_mut("/inputs/origin") {
+                shorten(origin);
+            }
+        }
+        if !include_texts {
+            without_texts(&mut document);
+        }
+        format!("{document:#}\n").into_bytes()
+    }
+}
+
+/// A path's last part.
+fn shorten(value: &mut Value) {
+    if let Some(name) = value.as_str().and_then(|path| Path::new(path).file_name()) {
+        *value = name.to_string_lossy().into();
+    }
+}
+
+/// Empties every `text`: excerpts of what a package was judged on.
+fn without_texts(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match name.as_str() {
+                    "text" => *member = Value::Null,
+                    _ => without_texts(member),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_texts),
+        _ => {}
+    }
+}
+
 impl Report {
     /// Reads a report from its JSON form.
     ///
@@ -275,11 +323,11 @@ impl std::fmt::Display for Reason {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::Report;
+    use super::{Report, StoredReport};
 
     fn good() -> Value {
         json!({
-            "schema": 2, "corer": "0.1.0",
+            "schema": 3, "corer": "0.1.0",
             "verdict": { "passed": true, "reasons": [] },
             "package": { "digest": "00" },
             "reference": { "kind": "recording" },
@@ -331,11 +379,37 @@ mod tests {
     }
 
     #[test]
+    fn what_others_see_has_neither_paths_nor_texts() {
+        let mut document = good();
+        document["package"]["path"] = "/home/somebody/secret/Model.mlpackage".into();
+        document["reference"]["path"] = "/home/somebody/secret/model".into();
+        document["buckets"][0]["inputs"]["origin"] = "/home/somebody/secret/texts.txt".into();
+        document["buckets"][0]["outputs"][0]["worst"] = json!({ "row": 3, "text": "a secret" });
+        let bytes = document.to_string().into_bytes();
+        let stored = StoredReport {
+            path: "report.json".into(),
+            report: Report::parse(&bytes).expect("a report"),
+            bytes,
+        };
+        let public = stored.public(false);
+        let read: Value = serde_json::from_slice(&public).expect("JSON");
+        assert!(!String::from_utf8_lossy(&public).contains("secret"), "{read:#}");
+        assert_eq!(read["package"]["path"], "Model.mlpackage");
+        assert_eq!(
+            read["buckets"][0]["outputs"][0]["worst"],
+            json!({ "row": 3, "text": null })
+        );
+        Report::parse(&public).expect("still a report");
+        let with_texts = String::from_utf8(stored.public(true)).expect("text");
+        assert!(with_texts.contains("a secret") && !with_texts.contains("somebody"));
+    }
+
+    #[test]
     fn another_form_is_refused() {
         let mut report = good();
-        report["schema"] = 3.into();
+        report["schema"] = 2.into();
         let error = Report::parse(report.to_string().as_bytes()).expect_err("another form");
-        assert!(error.contains("form 3"), "{error}");
+        assert!(error.contains("form 2"), "{error}");
         assert!(Report::parse(b"{}").is_err());
     }
 }

@@ -1,7 +1,8 @@
 //! Judges a written package against its source.
 //!
 //! [`verify()`] executes a package, as it stands on disk, on this CPU, has a [`Reference`] compute the same inputs, and
-//! returns a [`VerifyReport`] with a [`Verdict`]. The report serialises to JSON and displays as a table. Any [`Reference`]
+//! returns a [`VerifyReport`] with a [`Verdict`]. The report serialises to JSON, displays as a table and
+//! [`render`]s to what people and CI read. Any [`Reference`]
 //! will do; those here share no code with the converter.
 
 mod bounds;
@@ -17,8 +18,8 @@ mod pairing;
 mod probes;
 mod progress;
 pub mod reference;
+pub mod render;
 pub mod report;
-mod table;
 mod tensor;
 mod verdict;
 mod verify;

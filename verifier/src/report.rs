@@ -1,23 +1,33 @@
 //! What was found, as data. `schema` counts up when a field changes its meaning or goes away.
 
 pub mod drift;
+mod number;
 pub mod numerics;
 
-use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 
-use crate::metrics::{Agreement, Divergence, LabelledReport, OutputKind, SpanMatch, TopFive};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::metrics::{Agreement, Bin, Divergence, LabelledReport, OutputKind, SpanMatch, TopFive};
 use crate::verdict::{Thresholds, Verdict};
 
+pub use number::Number;
+pub(crate) use number::{finite_or_text, optional};
+
 /// Version of the report's JSON form.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Everything one verification found. Nothing in it depends on the clock.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyReport {
     /// [`SCHEMA`].
     pub schema: u32,
     /// Version of the verifier.
-    pub corer: &'static str,
+    pub corer: String,
+    /// SHA-256 of the program that judged, if it was asked to take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_sha256: Option<String>,
     /// Whether the package passed: every bucket of it.
     pub verdict: Verdict,
     /// What was judged.
@@ -33,20 +43,44 @@ pub struct VerifyReport {
     /// Whether it was stopped before all rows were compared. Such a verdict is never a pass.
     pub interrupted: bool,
     /// Where the values inside it depart from the reference's, where that was looked at; no part of the verdict.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<drift::DriftReport>,
     /// Why nobody looked, where a verdict that did not pass comes without.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift_missing: Option<String>,
 }
 
+impl VerifyReport {
+    /// Reads a report from its JSON form.
+    ///
+    /// # Errors
+    /// Why it is none, or of another version.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            schema: u32,
+        }
+        let no_report = |error: serde_json::Error| format!("is no report of `corer verify`: {error}");
+        let Versioned { schema } = serde_json::from_slice(bytes).map_err(no_report)?;
+        if schema != SCHEMA {
+            return Err(format!(
+                "is a report in form {schema}, this corer knows form {SCHEMA}; verify the package again"
+            ));
+        }
+        serde_json::from_slice(bytes).map_err(no_report)
+    }
+}
+
 /// The judged package.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PackageReport {
     /// Its directory.
     pub path: String,
     /// Its digest ([`corer_proto::package_digest`]).
     pub digest: String,
+    /// Bytes of all its files.
+    #[serde(default)]
+    pub bytes: u64,
     /// Specification version.
     pub specification_version: i32,
     /// Metadata entries its writer left, such as the source's digest.
@@ -54,7 +88,7 @@ pub struct PackageReport {
 }
 
 /// One function at one size of its inputs.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BucketReport {
     /// What tells it from the others: the function's name, its size, or both.
     pub name: String,
@@ -86,7 +120,7 @@ pub struct BucketReport {
 }
 
 /// A bucket that could not be judged, and why.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NotJudged {
     /// As [`BucketReport::name`].
     pub name: String,
@@ -95,7 +129,7 @@ pub struct NotJudged {
 }
 
 /// How finely a package's values are held; decides the default thresholds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// No half-precision value anywhere.
@@ -118,7 +152,7 @@ impl Precision {
 }
 
 /// The reference.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReferenceReport {
     /// What computed it.
     pub kind: String,
@@ -133,7 +167,7 @@ pub struct ReferenceReport {
 }
 
 /// A file and what it holds.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FileDigest {
     /// Path relative to the reference.
     pub name: String,
@@ -144,7 +178,7 @@ pub struct FileDigest {
 }
 
 /// The inputs.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct InputReport {
     /// Where they came from.
     pub origin: String,
@@ -166,18 +200,18 @@ pub struct InputReport {
 }
 
 /// Where and how the package was executed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ExecutionReport {
     /// The engine.
     pub engine: String,
     /// `f32` or `as-written`.
-    pub arithmetic: &'static str,
+    pub arithmetic: String,
     /// Cores this machine offers.
     pub host_cores: usize,
 }
 
 /// One output of the package against its counterpart.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct OutputReport {
     /// Name in the package.
     pub package: String,
@@ -195,7 +229,7 @@ pub struct OutputReport {
 }
 
 /// Why two outputs are taken for the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PairedBy {
     /// The caller said so.
@@ -211,7 +245,7 @@ pub enum PairedBy {
 }
 
 /// The figures of one output; see [`crate::metrics`] for their definitions.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorReport {
     /// What the output was compared as.
     pub kind: OutputKind,
@@ -222,16 +256,28 @@ pub struct ErrorReport {
     /// Elements compared.
     pub elements: u64,
     /// Largest absolute error.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub max_abs: f32,
     /// Mean absolute error.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub mean_abs: f64,
     /// 99th percentile of the absolute error, at most 1/16 too high.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub p99_abs: f32,
     /// Σ|p − r| / Σ|r|.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub relative: f64,
     /// Largest error in a vector over the root mean square of the reference's vector.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub max_relative: f64,
     /// Largest magnitude in the reference.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub peak: f32,
     /// Peak signal-to-noise ratio.
     pub psnr: Decibels,
@@ -251,8 +297,19 @@ pub struct ErrorReport {
     pub nonfinite_reference: u64,
     /// Values of the package that are not finite, anywhere.
     pub nonfinite_package: u64,
+    /// How many elements are how far off, by powers of two, from exact to the largest error; bins between that are
+    /// empty are there.
+    #[serde(default)]
+    pub error_histogram: Vec<Bin>,
+    /// The same in steps of the package's number format at the reference's value.
+    #[serde(default)]
+    pub step_histogram: Vec<Bin>,
     /// The largest absolute error's place.
     pub worst: Option<Worst>,
+    /// The rows with the largest errors, the farthest first, each at its largest error; at most
+    /// [`WORST_ROWS`](crate::metrics::WORST_ROWS).
+    #[serde(default)]
+    pub worst_rows: Vec<Worst>,
 }
 
 /// A ratio in decibels. In JSON a number, or `"inf"` for an exact match, or `"-inf"`.
@@ -261,19 +318,35 @@ pub struct Decibels(pub f64);
 
 impl Serialize for Decibels {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.is_finite() {
-            serializer.serialize_f64(self.0)
-        } else {
-            serializer.serialize_str(if self.0 > 0.0 { "inf" } else { "-inf" })
-        }
+        finite_or_text::serialize(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decibels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        finite_or_text::deserialize(deserializer).map(Self)
+    }
+}
+
+impl JsonSchema for Decibels {
+    fn schema_name() -> Cow<'static, str> {
+        "Decibels".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Number::json_schema(generator)
+    }
+
+    fn inline_schema() -> bool {
+        true
     }
 }
 
 /// Cosines between vectors of both sides.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CosineReport {
     /// What a vector belongs to: `token` (tokens only, padding left out) or `row`.
-    pub per: &'static str,
+    pub per: String,
     /// Number of vectors.
     pub vectors: u64,
     /// Lowest.
@@ -285,7 +358,7 @@ pub struct CosineReport {
 }
 
 /// Where the lowest cosine is.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WorstCosine {
     /// Input row, from 0.
     pub row: usize,
@@ -298,10 +371,10 @@ pub struct WorstCosine {
 }
 
 /// Sentence vectors: embeddings as they are, token vectors as their mean over tokens.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SentenceReport {
     /// What the vectors are.
-    pub vectors: &'static str,
+    pub vectors: String,
     /// Their cosines.
     pub cosine: Option<CosineReport>,
     /// Neighbours looked at per row; none with fewer than three rows.
@@ -313,7 +386,7 @@ pub struct SentenceReport {
 }
 
 /// Where the largest error is.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Worst {
     /// Input row, from 0.
     pub row: usize,
@@ -330,10 +403,12 @@ pub struct Worst {
 }
 
 /// What must hold whatever the reference says. `None` when a probe could not be made.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeReport {
     /// Values that are not finite when a mask is all zero.
     pub nonfinite_without_tokens: Option<u64>,
     /// The most a compared value changes when ids under the padding do.
+    #[serde(with = "optional")]
+    #[schemars(with = "Option<Number>")]
     pub change_under_padding: Option<f32>,
 }

@@ -3,27 +3,42 @@
 use std::fmt;
 
 use corer_runtime::Arithmetic;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::OutputKind;
-use crate::report::{BucketReport, OutputReport, Precision, ProbeReport};
+use crate::report::{
+    BucketReport, ErrorReport, Number, OutputReport, Precision, ProbeReport, finite_or_text, optional,
+};
 
 /// What a package must reach.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Thresholds {
     /// Lowest PSNR of an output, in decibels.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub min_psnr: f64,
     /// Lowest cosine of a vector: a token's, a row's, or a sentence's.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub min_cosine: f64,
     /// Largest absolute error; none by default, since it depends on the model's scale.
+    #[serde(with = "optional")]
+    #[schemars(with = "Option<Number>")]
     pub max_abs: Option<f32>,
     /// Lowest share of decisions that agree or that the number format can't tell apart.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub min_top1: f64,
     /// Lowest mean share of nearest neighbours that agree.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub min_neighbour_overlap: f64,
     /// Whether outputs must be finite when a mask is all zero.
     pub finite_without_tokens: bool,
     /// The most a compared value may change when ids under the padding do.
+    #[serde(with = "optional")]
+    #[schemars(with = "Option<Number>")]
     pub max_change_under_padding: Option<f32>,
 }
 
@@ -65,24 +80,50 @@ impl Thresholds {
             _ => Self::for_precision(precision),
         }
     }
+
+    /// All of them as limits.
+    pub(crate) const fn limits(&self) -> ThresholdOverrides {
+        ThresholdOverrides {
+            min_psnr: Some(self.min_psnr),
+            min_cosine: Some(self.min_cosine),
+            max_abs: self.max_abs,
+            min_top1: Some(self.min_top1),
+            min_neighbour_overlap: Some(self.min_neighbour_overlap),
+            finite_without_tokens: Some(self.finite_without_tokens),
+            max_change_under_padding: self.max_change_under_padding,
+        }
+    }
 }
 
-/// Thresholds that replace the defaults.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+/// Thresholds that replace the defaults, or limits of which any may be missing.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct ThresholdOverrides {
     /// See [`Thresholds::min_psnr`].
+    #[serde(with = "optional")]
+    #[schemars(with = "Option<Number>")]
     pub min_psnr: Option<f64>,
     /// See [`Thresholds::min_cosine`].
+    #[serde(with = "optional")]
+    #[schemars(with = "Option<Number>")]
     pub min_cosine: Option<f64>,
     /// See [`Thresholds::max_abs`].
+    #[serde(with = "optional")]
+    #[schemars(with = "Option<Number>")]
     pub max_abs: Option<f32>,
     /// See [`Thresholds::min_top1`].
+    #[serde(with = "optional")]
+    #[schemars(with = "Option<Number>")]
     pub min_top1: Option<f64>,
     /// See [`Thresholds::min_neighbour_overlap`].
+    #[serde(with = "optional")]
+    #[schemars(with = "Option<Number>")]
     pub min_neighbour_overlap: Option<f64>,
     /// See [`Thresholds::finite_without_tokens`].
     pub finite_without_tokens: Option<bool>,
     /// See [`Thresholds::max_change_under_padding`]; infinity lets padding matter.
+    #[serde(with = "optional")]
+    #[schemars(with = "Option<Number>")]
     pub max_change_under_padding: Option<f32>,
 }
 
@@ -108,28 +149,68 @@ impl ThresholdOverrides {
 }
 
 /// Whether the package passed.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// No reason against it was found.
     pub passed: bool,
     /// Every reason against it.
     pub reasons: Vec<Reason>,
+    /// What is worth a look and no reason against it.
+    #[serde(default)]
+    pub warnings: Vec<Reason>,
 }
 
 /// One limit that was not kept.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// The bucket, where there are several.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
     /// The package's output, unless the reason concerns all of them.
     pub output: Option<String>,
     /// What was measured.
-    pub measure: &'static str,
+    pub measure: String,
     /// What was found.
     pub found: String,
     /// What was asked for.
     pub limit: String,
+    /// The input it shows most at.
+    #[serde(default)]
+    pub worst: Option<WorstInput>,
+    /// The limit that would pass.
+    #[serde(default)]
+    pub would_pass: Option<WouldPass>,
+}
+
+/// An input and what became of it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WorstInput {
+    /// Input row, from 0.
+    pub row: usize,
+    /// The beginning of the text.
+    pub text: Option<String>,
+    /// Index inside the row, as far as one place can be named.
+    pub position: Vec<usize>,
+    /// Both sides' values there, where it is about one value.
+    pub values: Option<Values>,
+}
+
+/// One value on both sides.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Values {
+    /// The reference's.
+    pub reference: f32,
+    /// The package's.
+    pub package: f32,
+}
+
+/// A limit that what was found keeps.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WouldPass {
+    /// Its name in a gate's table; the flag's without dashes in front.
+    pub key: String,
+    /// Its value.
+    pub limit: f64,
 }
 
 impl fmt::Display for Reason {
@@ -137,7 +218,47 @@ impl fmt::Display for Reason {
         for place in [&self.bucket, &self.output].into_iter().flatten() {
             write!(f, "{place}: ")?;
         }
-        write!(f, "{} {}, asked for {}", self.measure, self.found, self.limit)
+        write!(f, "{} {}, asked for {}", self.measure, self.found, self.limit)?;
+        let worst = self.worst.as_ref().map(ToString::to_string);
+        let passing = self
+            .would_pass
+            .as_ref()
+            .map(|passing| format!("{passing} would pass"));
+        match (worst, passing) {
+            (Some(worst), Some(passing)) => write!(f, " ({worst}; {passing})"),
+            (Some(only), None) | (None, Some(only)) => write!(f, " ({only})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for WorstInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "input {}", self.row)?;
+        if let Some(text) = &self.text {
+            write!(f, " {text:?}")?;
+        }
+        if !self.position.is_empty() {
+            write!(f, " at {:?}", self.position)?;
+        }
+        match self.values {
+            Some(values) => write!(
+                f,
+                ": {} where the reference has {}",
+                values.package, values.reference
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for WouldPass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let small = self.limit != 0.0 && self.limit.abs() < 1e-4;
+        match small {
+            true => write!(f, "{} {:e}", self.key, self.limit),
+            false => write!(f, "{} {}", self.key, self.limit),
+        }
     }
 }
 
@@ -145,16 +266,24 @@ impl Verdict {
     /// The verdict on a package: it passes when each of its buckets does, and there is one.
     pub fn over(buckets: &[BucketReport]) -> Self {
         let several = buckets.len() > 1;
-        let reasons = buckets.iter().flat_map(|bucket| {
-            let reasons = bucket.verdict.reasons.iter().cloned();
-            reasons.map(|reason| Reason {
+        let gather = |reasons: fn(&Self) -> &[Reason]| -> Vec<Reason> {
+            let named = |bucket: &BucketReport, reason: &Reason| Reason {
                 bucket: several.then(|| bucket.name.clone()),
-                ..reason
-            })
-        });
+                ..reason.clone()
+            };
+            buckets
+                .iter()
+                .flat_map(|bucket| {
+                    reasons(&bucket.verdict)
+                        .iter()
+                        .map(move |reason| named(bucket, reason))
+                })
+                .collect()
+        };
         Self {
             passed: !buckets.is_empty() && buckets.iter().all(|bucket| bucket.verdict.passed),
-            reasons: reasons.collect(),
+            reasons: gather(|verdict| &verdict.reasons),
+            warnings: gather(|verdict| &verdict.warnings),
         }
     }
 
@@ -163,66 +292,56 @@ impl Verdict {
     pub fn unless(mut self, interrupted: bool) -> Self {
         if interrupted {
             self.passed = false;
-            self.reasons.push(Reason {
-                bucket: None,
-                output: None,
-                measure: "comparison",
-                found: "interrupted".into(),
-                limit: "all of it".into(),
-            });
+            let (found, limit) = ("interrupted".to_owned(), "all of it".to_owned());
+            self.reasons.push(Reason::of(None, "comparison", found, limit));
         }
         self
     }
 
     /// Holds every output and probe against the thresholds.
     pub fn reach(outputs: &[OutputReport], probes: &ProbeReport, thresholds: &Thresholds) -> Self {
-        let mut reasons = Vec::new();
-        for output in outputs {
-            judge_output(output, thresholds, &mut |measure, found, limit| {
-                reasons.push(Reason {
-                    bucket: None,
-                    output: Some(output.package.clone()),
-                    measure,
-                    found,
-                    limit,
-                });
-            });
-        }
-        let mut overall = |measure, found, limit| {
-            reasons.push(Reason {
-                bucket: None,
-                output: None,
-                measure,
-                found,
-                limit,
-            })
-        };
+        let mut reasons: Vec<_> = outputs.iter().flat_map(faults).collect();
         if outputs.is_empty() {
-            overall("outputs", "none".into(), "at least one".into());
+            reasons.push(Reason::of(
+                None,
+                "outputs",
+                "none".to_owned(),
+                "at least one".to_owned(),
+            ));
         }
-        if let Some(count @ 1..) = probes.nonfinite_without_tokens
-            && thresholds.finite_without_tokens
-        {
-            overall(
-                "values that are not finite under an all-zero mask",
-                count.to_string(),
-                "none".into(),
-            );
-        }
-        if let (Some(change), Some(limit)) =
-            (probes.change_under_padding, thresholds.max_change_under_padding)
-            && !holds(f64::from(change), f64::from(limit))
-        {
-            overall(
-                "change when ids under the padding change",
-                format!("{change:e}"),
-                format!("at most {limit:e}"),
-            );
-        }
+        reasons.extend(not_kept(outputs, probes, &thresholds.limits()));
         Self {
             passed: reasons.is_empty(),
             reasons,
+            warnings: Vec::new(),
         }
+    }
+}
+
+impl Reason {
+    pub(crate) fn of(output: Option<&OutputReport>, measure: &str, found: String, limit: String) -> Self {
+        Self {
+            bucket: None,
+            output: output.map(|output| output.package.clone()),
+            measure: measure.to_owned(),
+            found,
+            limit,
+            worst: None,
+            would_pass: None,
+        }
+    }
+
+    pub(crate) fn at(mut self, worst: Option<WorstInput>) -> Self {
+        self.worst = worst;
+        self
+    }
+
+    pub(crate) fn passing(mut self, key: &str, limit: Option<f64>) -> Self {
+        self.would_pass = limit.map(|limit| WouldPass {
+            key: key.to_owned(),
+            limit,
+        });
+        self
     }
 }
 
@@ -231,81 +350,216 @@ fn holds(value: f64, limit: f64) -> bool {
     value <= limit
 }
 
-fn judge_output(
-    output: &OutputReport,
-    thresholds: &Thresholds,
-    fail: &mut dyn FnMut(&'static str, String, String),
-) {
+/// What is wrong with an output whatever the limits.
+fn faults(output: &OutputReport) -> Vec<Reason> {
     let errors = &output.errors;
-    if errors.nonfinite_package > 0 {
-        fail(
-            "values that are not finite",
-            errors.nonfinite_package.to_string(),
-            "none".into(),
-        );
-    }
-    if errors.nonfinite_reference > 0 {
-        fail(
-            "values of the reference that are not finite",
-            errors.nonfinite_reference.to_string(),
-            "none".into(),
-        );
-    }
-    let mut at_least = |measure, value: f64, limit: f64, show: &dyn Fn(f64) -> String| {
-        if !holds(limit, value) {
-            fail(measure, show(value), format!("at least {}", show(limit)));
-        }
-    };
-    let plain = |value: f64| format!("{value}");
-    if errors.elements > 0 {
-        at_least("PSNR", errors.psnr.0, thresholds.min_psnr, &|value| {
-            format!("{value:.2} dB")
-        });
-    }
-    if let Some(cosine) = &errors.cosine {
-        at_least("lowest cosine", cosine.min, thresholds.min_cosine, &plain);
-    }
-    if let Some(top1) = &errors.top1 {
-        at_least("top-1 agreement", top1.ratio(), thresholds.min_top1, &plain);
-    }
-    if let Some(sentence) = &errors.sentence {
-        if let Some(cosine) = &sentence.cosine {
-            at_least(
-                "lowest sentence cosine",
-                cosine.min,
-                thresholds.min_cosine,
-                &plain,
-            );
-        }
-        if let Some(overlap) = sentence.neighbour_overlap {
-            at_least(
-                "nearest neighbours shared",
-                overlap,
-                thresholds.min_neighbour_overlap,
-                &plain,
-            );
-        }
-    }
-    if let Some(limit) = thresholds.max_abs
-        && !holds(f64::from(errors.max_abs), f64::from(limit))
-    {
-        fail(
-            "largest error",
-            format!("{:e}", errors.max_abs),
-            format!("at most {limit:e}"),
-        );
-    }
     let compared = match errors.kind {
         OutputKind::Label => errors.top1.map_or(0, |top1| top1.total),
         _ => errors.elements,
     };
+    let counts = [
+        ("values that are not finite", errors.nonfinite_package),
+        (
+            "values of the reference that are not finite",
+            errors.nonfinite_reference,
+        ),
+    ];
+    let mut reasons: Vec<_> = counts
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(measure, count)| Reason::of(Some(output), measure, count.to_string(), "none".to_owned()))
+        .collect();
     if compared == 0 {
-        fail(
+        let limit = "at least one: inputs need tokens".to_owned();
+        reasons.push(Reason::of(
+            Some(output),
             "values compared",
-            "none".into(),
-            "at least one: inputs need tokens".into(),
+            "none".to_owned(),
+            limit,
+        ));
+    }
+    reasons
+}
+
+/// Every limit that is there and not kept.
+pub(crate) fn not_kept(
+    outputs: &[OutputReport],
+    probes: &ProbeReport,
+    limits: &ThresholdOverrides,
+) -> Vec<Reason> {
+    let mut reasons: Vec<_> = outputs
+        .iter()
+        .flat_map(|output| output_limits(output, limits))
+        .collect();
+    if let (Some(count @ 1..), Some(true)) = (probes.nonfinite_without_tokens, limits.finite_without_tokens) {
+        let measure = "values that are not finite under an all-zero mask";
+        reasons.push(Reason::of(None, measure, count.to_string(), "none".to_owned()));
+    }
+    if let (Some(change), Some(limit)) = (probes.change_under_padding, limits.max_change_under_padding)
+        && !holds(f64::from(change), f64::from(limit))
+    {
+        let measure = "change when ids under the padding change";
+        let reason = Reason::of(None, measure, format!("{change:e}"), format!("at most {limit:e}"));
+        reasons.push(reason.passing("max-padding-change", at_most(change)));
+    }
+    reasons
+}
+
+/// Something an output must reach.
+struct Measure {
+    name: &'static str,
+    /// The limit's name in a gate.
+    key: &'static str,
+    found: f64,
+    limit: Option<f64>,
+    /// Digits behind the point, of the limit that would pass and (for decibels) of what is shown.
+    decimals: u32,
+    unit: &'static str,
+    worst: Option<WorstInput>,
+}
+
+/// What of an output is held against lower limits, with where each is worst.
+fn measures(output: &OutputReport, limits: &ThresholdOverrides) -> Vec<Measure> {
+    let errors = &output.errors;
+    let mut measures = Vec::new();
+    if errors.elements > 0 {
+        measures.push(Measure {
+            name: "PSNR",
+            key: "min-psnr",
+            found: errors.psnr.0,
+            limit: limits.min_psnr,
+            decimals: 2,
+            unit: " dB",
+            worst: farthest(errors),
+        });
+    }
+    let cosine = |name, cosine: &crate::report::CosineReport| Measure {
+        name,
+        key: "min-cosine",
+        found: cosine.min,
+        limit: limits.min_cosine,
+        decimals: 6,
+        unit: "",
+        worst: Some(WorstInput {
+            row: cosine.worst.row,
+            text: cosine.worst.text.clone(),
+            position: cosine.worst.token.into_iter().collect(),
+            values: None,
+        }),
+    };
+    if let Some(found) = &errors.cosine {
+        measures.push(cosine("lowest cosine", found));
+    }
+    if let Some(top1) = &errors.top1 {
+        measures.push(Measure {
+            name: "top-1 agreement",
+            key: "min-top1",
+            found: top1.ratio(),
+            limit: limits.min_top1,
+            decimals: 4,
+            unit: "",
+            worst: None,
+        });
+    }
+    if let Some(sentence) = &errors.sentence {
+        if let Some(found) = &sentence.cosine {
+            measures.push(cosine("lowest sentence cosine", found));
+        }
+        if let Some(overlap) = sentence.neighbour_overlap {
+            measures.push(Measure {
+                name: "nearest neighbours shared",
+                key: "min-overlap",
+                found: overlap,
+                limit: limits.min_neighbour_overlap,
+                decimals: 4,
+                unit: "",
+                worst: None,
+            });
+        }
+    }
+    measures
+}
+
+fn output_limits(output: &OutputReport, limits: &ThresholdOverrides) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for measure in measures(output, limits) {
+        let Some(limit) = measure.limit.filter(|limit| !holds(*limit, measure.found)) else {
+            continue;
+        };
+        let show = |value: f64| match measure.unit {
+            "" => value.to_string(),
+            unit => format!("{value:.2}{unit}"),
+        };
+        let reason = Reason::of(
+            Some(output),
+            measure.name,
+            show(measure.found),
+            format!("at least {}", show(limit)),
+        );
+        let passing = at_least(measure.found, measure.decimals);
+        reasons.push(reason.at(measure.worst).passing(measure.key, passing));
+    }
+    let errors = &output.errors;
+    if let Some(limit) = limits.max_abs
+        && !holds(f64::from(errors.max_abs), f64::from(limit))
+    {
+        let reason = Reason::of(
+            Some(output),
+            "largest error",
+            format!("{:e}", errors.max_abs),
+            format!("at most {limit:e}"),
+        );
+        reasons.push(
+            reason
+                .at(farthest(errors))
+                .passing("max-abs", at_most(errors.max_abs)),
         );
     }
+    reasons
+}
+
+/// The input with the largest error.
+pub(crate) fn farthest(errors: &ErrorReport) -> Option<WorstInput> {
+    errors.worst.as_ref().map(|worst| WorstInput {
+        row: worst.row,
+        text: worst.text.clone(),
+        position: worst.position.clone(),
+        values: Some(Values {
+            reference: worst.reference,
+            package: worst.package,
+        }),
+    })
+}
+
+/// The largest number of so many decimals that `found` is not below.
+fn at_least(found: f64, decimals: u32) -> Option<f64> {
+    let scale = f64::from(10u32.pow(decimals));
+    let rounded = (found * scale).floor() / scale;
+    let passing = if rounded <= found {
+        rounded
+    } else {
+        ((found * scale).floor() - 1.0) / scale
+    };
+    passing.is_finite().then_some(passing)
+}
+
+/// A number of three digits that `found` is not above.
+#[allow(clippy::cast_possible_truncation)] // compared as the f32 it is held against
+pub(crate) fn at_most(found: f32) -> Option<f64> {
+    let found = f64::from(found);
+    if found == 0.0 {
+        return Some(0.0);
+    }
+    let unit = 10f64.powi(found.abs().log10().floor() as i32 - 2);
+    let up = |steps: f64| {
+        format!("{:.2e}", ((found / unit).ceil() + steps) * unit)
+            .parse::<f64>()
+            .ok()
+    };
+    let passing = up(0.0)
+        .filter(|limit| f64::from(*limit as f32) >= found)
+        .or_else(|| up(1.0));
+    passing.filter(|limit| limit.is_finite())
 }
 
 #[cfg(test)]
@@ -339,9 +593,56 @@ mod tests {
         Verdict::reach(&[output], &ProbeReport::default(), &thresholds)
     }
 
-    fn measures(verdict: &Verdict) -> Vec<&'static str> {
+    fn measures(verdict: &Verdict) -> Vec<&str> {
         assert_eq!(verdict.passed, verdict.reasons.is_empty());
-        verdict.reasons.iter().map(|reason| reason.measure).collect()
+        verdict
+            .reasons
+            .iter()
+            .map(|reason| reason.measure.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn the_limit_that_would_pass_does() {
+        let strict = ThresholdOverrides {
+            max_abs: Some(0.0),
+            min_cosine: Some(1.0),
+            min_psnr: Some(f64::INFINITY),
+            ..ThresholdOverrides::default()
+        };
+        let (reference, package) = ([1.0, 2.0, 0.25], [1.0123, 2.0, 0.24996]);
+        let verdict = judged(&reference, &package, strict);
+        assert_eq!(measures(&verdict), ["PSNR", "lowest cosine", "largest error"]);
+        let mut named = ThresholdOverrides::default();
+        for reason in &verdict.reasons {
+            let passing = reason.would_pass.as_ref().expect("a limit");
+            match &*passing.key {
+                "min-psnr" => named.min_psnr = Some(passing.limit),
+                "min-cosine" => named.min_cosine = Some(passing.limit),
+                "max-abs" => named.max_abs = Some(passing.limit as f32),
+                other => panic!("{other}"),
+            }
+            let worst = reason.worst.as_ref().expect("an input");
+            assert_eq!(worst.row, 0);
+        }
+        assert!(judged(&reference, &package, named).passed, "{named:?}");
+        let said = verdict.reasons[0].to_string();
+        assert!(
+            said.ends_with("(input 0 at [0]: 1.0123 where the reference has 1; min-psnr 48.99 would pass)"),
+            "{said}"
+        );
+        for found in [1e-7f32, 0.1, 0.999_999, 1.0, 9.995, 12345.678, 3e-42] {
+            let limit = at_most(found).expect("finite");
+            assert!(
+                limit as f32 >= found && limit < f64::from(found) * 1.02 + 1e-44,
+                "{found}: {limit}"
+            );
+        }
+        for found in [0.29, 0.999_999_5, 71.239_999, -3.0] {
+            let limit = at_least(found, 2).expect("finite");
+            assert!(limit <= found && limit > found - 0.011, "{found}: {limit}");
+        }
+        assert_eq!(at_least(f64::NEG_INFINITY, 2), None);
     }
 
     #[test]

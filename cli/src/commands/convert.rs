@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::mixed::{Mixed, Placement};
 use super::reference::{Against, ENGINES, Engine};
-use super::{calibration, package_output, quantize, verify};
+use super::{calibration, package_output, quantize, reports, verify};
 use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
@@ -126,6 +126,9 @@ pub(crate) struct Arguments {
     /// What computes the reference for --verify
     #[arg(long, default_value = "auto", value_parser = one_of(ENGINES), requires = "verify")]
     reference_engine: Engine,
+
+    #[arg(long, value_name = "DIR", requires = "verify", help = reports::HELP)]
+    report: Option<PathBuf>,
 
     /// Say what each pass found, and what was left as the source spells it
     #[arg(long)]
@@ -335,7 +338,12 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
                 }
             };
             let hint = "the package was written; only its verification did not come to a verdict";
-            Some(verify::verify(&verification, quiet).map_err(|failure| failure.hint(hint))?)
+            let mut report = verify::verify(&verification, quiet).map_err(|failure| failure.hint(hint))?;
+            if let Some(directory) = &arguments.report {
+                reports::sign(&mut report)?;
+                reports::write(directory, &report)?;
+            }
+            Some(report)
         }
     };
     let failure = verification

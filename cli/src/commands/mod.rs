@@ -14,6 +14,7 @@ pub(crate) mod pull;
 pub(crate) mod quantize;
 mod reference;
 pub(crate) mod release;
+mod reports;
 pub(crate) mod trace;
 mod trust;
 pub(crate) mod verify;

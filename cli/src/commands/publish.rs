@@ -45,6 +45,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     force_unverified: bool,
 
+    /// Leave excerpts of the texts in the published reports; without it, only the numbers of the worst inputs
+    #[arg(long)]
+    include_texts: bool,
+
     #[command(flatten)]
     signing: Signing,
 
@@ -74,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         reports: &arguments.reports,
         version: tag,
         force_unverified: arguments.force_unverified,
+        include_texts: arguments.include_texts,
         progress: &bars,
     };
     let key = arguments.signing.key(None)?;

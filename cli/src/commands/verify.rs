@@ -11,12 +11,12 @@ use corer_verifier::{
 use serde::Serialize;
 
 use super::reference::{Against, ENGINES, Engine};
+use super::reports;
 use crate::arguments::one_of;
 use crate::exit_codes::{self, Exit};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::{self, Bars};
-use crate::report_directory;
 
 /// Verify a package against its source
 ///
@@ -92,8 +92,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     thresholds: ThresholdArguments,
 
-    /// Write report.json and report.txt into a directory, whatever the verdict
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help = reports::HELP)]
     report: Option<PathBuf>,
 
     /// Print one JSON document on stdout
@@ -356,20 +355,15 @@ Examples:
 /// # Errors
 /// When no verdict can be reached, or the package is below a threshold.
 pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
-    let report = verify(&arguments.verification()?, quiet)?;
+    let mut report = verify(&arguments.verification()?, quiet)?;
     let exit = match report.verdict.passed {
         true => Exit::Done,
         false if report.interrupted => Exit::Interrupted,
         false => Exit::Gate,
     };
     if let Some(directory) = &arguments.report {
-        report_directory::write(
-            directory,
-            &[
-                ("report.json", output::json_text(&report)?),
-                ("report.txt", report.to_string()),
-            ],
-        )?;
+        reports::sign(&mut report)?;
+        reports::write(directory, &report)?;
     }
     if arguments.json {
         output::json(&Document {

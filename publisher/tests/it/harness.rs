@@ -82,6 +82,7 @@ pub(crate) fn assemble(
         reports,
         version: "1.0",
         force_unverified: force,
+        include_texts: false,
         progress: &NoProgress,
     })
 }

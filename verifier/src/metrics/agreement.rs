@@ -1,6 +1,7 @@
 //! Whether the best score is the same one.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// How often the package's best choice is the reference's.
 ///
@@ -8,7 +9,7 @@ use serde::Serialize;
 /// less than the package's number format can tell are counted apart: rounding the reference's own scores to that
 /// format might have made the same choice. Whether a decision is one of these depends on the reference's scores, not on
 /// how wrong the package is.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Agreement {
     /// Decisions on which both agree.
     pub agree: u64,
@@ -24,7 +25,7 @@ pub struct Agreement {
 }
 
 /// How often the reference's best choice is among the package's five best, for scores of more than five classes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TopFive {
     /// Decisions where it is.
     pub agree: u64,

@@ -1,10 +1,11 @@
 //! How far a package's probabilities are from the reference's.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Kullback–Leibler divergence of the package's distributions from the reference's, in nats, one per decision:
 /// Σ r·ln(r / p) with r = softmax of the reference's scores and p = softmax of the package's.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Divergence {
     /// Decisions with finite scores on both sides.
     pub decisions: u64,

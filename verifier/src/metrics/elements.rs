@@ -1,8 +1,19 @@
 //! Errors of single elements, summed as they come.
 
+use super::histogram::{Bin, Steps, bins};
+
 /// Bits of an f32 kept for the histogram: the exponent and four bits of the fraction, sixteen bins an octave.
 const BIN_SHIFT: u32 = 31 - 12;
 const BINS: usize = 1 << 12;
+
+/// What a slice of elements added.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct SliceErrors {
+    /// Index and size of the largest error; `None` when nothing could be compared.
+    pub(super) largest: Option<(usize, f32)>,
+    /// Root mean square of the reference.
+    pub(super) reference_rms: f64,
+}
 
 /// Running sums over pairs of reference and package values.
 #[derive(Clone, Debug)]
@@ -15,10 +26,12 @@ pub struct ElementErrors {
     sum_square_reference: f64,
     peak: f32,
     histogram: Vec<u64>,
+    steps: Steps,
 }
 
-impl Default for ElementErrors {
-    fn default() -> Self {
+impl ElementErrors {
+    /// Nothing added yet; `resolution` is one step of the package's number format, relative to a number's size.
+    pub fn new(resolution: f32) -> Self {
         Self {
             count: 0,
             max_abs: 0.0,
@@ -28,20 +41,10 @@ impl Default for ElementErrors {
             sum_square_reference: 0.0,
             peak: 0.0,
             histogram: vec![0; BINS],
+            steps: Steps::new(resolution),
         }
     }
-}
 
-/// What a slice of elements added.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct SliceErrors {
-    /// Index and size of the largest error; `None` when nothing could be compared.
-    pub(super) largest: Option<(usize, f32)>,
-    /// Root mean square of the reference.
-    pub(super) reference_rms: f64,
-}
-
-impl ElementErrors {
     /// Adds pairs. A pair with a value that is not finite is left out: it is counted elsewhere, and one NaN would
     /// hide every other error.
     pub(crate) fn add(&mut self, reference: &[f32], package: &[f32]) -> SliceErrors {
@@ -65,6 +68,7 @@ impl ElementErrors {
             let magnitude = r.abs() as f32;
             self.peak = self.peak.max(magnitude);
             self.histogram[((short.to_bits() >> BIN_SHIFT) as usize).min(BINS - 1)] += 1;
+            self.steps.add(r, error);
             if largest.is_none_or(|(_, most)| short > most) {
                 largest = Some((index, short));
             }
@@ -113,6 +117,21 @@ impl ElementErrors {
         self.max_abs
     }
 
+    /// |p − r| by powers of two. Errors below f32's normal numbers count as none.
+    pub fn error_bins(&self) -> Vec<Bin> {
+        let octaves: Vec<u64> = self
+            .histogram
+            .chunks(BINS >> 8)
+            .map(|bins| bins.iter().sum())
+            .collect();
+        bins(octaves[0], 1 - 127, &octaves[1..])
+    }
+
+    /// |p − r| in steps of the package's number format, by powers of two.
+    pub fn step_bins(&self) -> Vec<Bin> {
+        self.steps.bins()
+    }
+
     /// Largest |r|.
     pub const fn peak(&self) -> f32 {
         self.peak
@@ -156,7 +175,7 @@ mod tests {
     use super::*;
 
     fn of(reference: &[f32], package: &[f32]) -> ElementErrors {
-        let mut errors = ElementErrors::default();
+        let mut errors = ElementErrors::new(1.0 / 1024.0);
         errors.add(reference, package);
         errors
     }
@@ -181,7 +200,7 @@ mod tests {
     fn does_not_depend_on_how_elements_are_sliced() {
         let (reference, package) = ([1.0, -2.0, 3.0, 4.0], [1.5, -2.0, 2.0, 4.0]);
         let whole = of(&reference, &package);
-        let mut parts = ElementErrors::default();
+        let mut parts = ElementErrors::new(1.0 / 1024.0);
         for at in 0..4 {
             parts.add(&reference[at..=at], &package[at..=at]);
         }
@@ -207,13 +226,27 @@ mod tests {
     }
 
     #[test]
+    fn bins_are_octaves() {
+        let errors = of(&[0.0; 6], &[0.0, 0.25, 0.3, 0.5, -1.0, 1.9]);
+        let found: Vec<_> = errors
+            .error_bins()
+            .iter()
+            .map(|bin| (bin.exponent, bin.count))
+            .collect();
+        assert_eq!(found, [(None, 1), (Some(-2), 2), (Some(-1), 1), (Some(0), 2)]);
+        let counted: u64 = errors.step_bins().iter().map(|bin| bin.count).sum();
+        assert_eq!(counted, errors.count());
+        assert_eq!(of(&[], &[]).error_bins(), []);
+    }
+
+    #[test]
     fn quantiles_are_bounds_from_above_within_a_sixteenth() {
         let package: Vec<f32> = (1..=1000u16).map(|step| f32::from(step) * 1e-3).collect();
         let errors = of(&[0.0; 1000], &package);
         let p99 = errors.quantile_abs(0.99);
         assert!((0.99..=0.99 * (1.0 + 1.0 / 16.0)).contains(&p99), "{p99}");
         assert_eq!(of(&[1.0; 8], &[1.0; 8]).quantile_abs(0.99), 0.0);
-        assert_eq!(ElementErrors::default().quantile_abs(0.99), 0.0);
+        assert_eq!(of(&[], &[]).quantile_abs(0.99), 0.0);
         // 1 in 100 is wrong: the 99th percentile is not the maximum.
         let mut package = [0.0f32; 100];
         package[50] = 5.0;

@@ -2,7 +2,8 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::spearman;
 
@@ -11,7 +12,7 @@ const DRAWS: usize = 1000;
 const MOST_DRAWN: usize = 4_000_000;
 
 /// Both sides on labelled rows.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LabelledReport {
     /// Rows, or pairs of rows, with a label.
     pub labels: usize,
@@ -20,10 +21,10 @@ pub struct LabelledReport {
 }
 
 /// One score of both sides.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ScoreReport {
     /// `accuracy`, `macro F1` or `Spearman`.
-    pub score: &'static str,
+    pub score: String,
     /// The reference's.
     pub reference: f64,
     /// The package's.
@@ -102,7 +103,7 @@ fn both(name: &'static str, score: Score, answers: &[Answer]) -> Option<ScoreRep
         .collect();
     differences.sort_unstable_by(f64::total_cmp);
     Some(ScoreReport {
-        score: name,
+        score: name.to_owned(),
         reference,
         package,
         difference: package - reference,

@@ -19,12 +19,15 @@
 //! - relative error: Σ|p − r| / Σ|r| overall, and as its worst case the largest error in a vector divided by the root
 //!   mean square of the reference's vector
 //! - cosine of two vectors: p·r / (|p| |r|); 1 when both are zero, 0 when one is
+//! - an error in steps: |p − r| over the distance of neighbouring numbers of the package's format (fp16, or f32 for a
+//!   package without half-precision values) at |r|, subnormal numbers' at least; "units in the last place"
 //!
 //! A vector is one token's for outputs per token, one row's otherwise (for span scores: the scores of its tokens).
 
 mod agreement;
 mod divergence;
 mod elements;
+mod histogram;
 mod labelled;
 mod neighbours;
 mod output;
@@ -35,16 +38,18 @@ pub(crate) use agreement::argmax;
 pub use agreement::{Agreement, TopFive};
 pub use divergence::Divergence;
 pub use elements::ElementErrors;
+pub use histogram::Bin;
 pub use labelled::{Answer, LabelledReport, ScoreReport, labelled};
 pub use neighbours::{Company, MOST_ROWS, company};
-pub use output::OutputComparison;
+pub use output::{OutputComparison, WORST_ROWS};
 pub use ranks::spearman;
 pub use spans::{LONGEST_ANSWER, SpanMatch, SpanScores};
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// What an output is, which decides what a vector of it is and whether a top-1 means something.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputKind {
     /// (S, H): a vector per position.

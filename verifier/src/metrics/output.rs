@@ -10,6 +10,9 @@ use crate::report::{CosineReport, Decibels, ErrorReport, SentenceReport, Worst, 
 /// Neighbours looked at around each embedding.
 const NEIGHBOURS: usize = 10;
 
+/// How many of the rows with the largest errors are remembered.
+pub const WORST_ROWS: usize = 5;
+
 /// Everything known about one output so far.
 #[derive(Clone, Debug)]
 pub struct OutputComparison {
@@ -24,7 +27,8 @@ pub struct OutputComparison {
     nonfinite: [u64; 2],
     rows: u64,
     rows_without_tokens: u64,
-    worst: Option<Worst>,
+    /// The farthest rows, each at its largest error, the farthest first.
+    worst_rows: Vec<Worst>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,7 +63,7 @@ impl OutputComparison {
         let scores = !matches!(kind, OutputKind::TokenVectors | OutputKind::Vector);
         Self {
             kind,
-            errors: ElementErrors::default(),
+            errors: ElementErrors::new(resolution),
             largest_relative: 0.0,
             cosines: Cosines::default(),
             top1: (scores && (classes > 1 || kind == OutputKind::Label)).then(|| Agreement::new(resolution)),
@@ -70,7 +74,7 @@ impl OutputComparison {
             nonfinite: [0; 2],
             rows: 0,
             rows_without_tokens: 0,
-            worst: None,
+            worst_rows: Vec::with_capacity(WORST_ROWS),
         }
     }
 
@@ -142,16 +146,14 @@ impl OutputComparison {
     ) {
         let added = self.errors.add(reference, package);
         if let Some((at, error)) = added.largest {
-            if self.worst.as_ref().is_none_or(|worst| error > worst.error) {
-                self.worst = Some(Worst {
-                    row: row.index,
-                    text: row.input.excerpt.clone(),
-                    position: place(at),
-                    reference: reference[at],
-                    package: package[at],
-                    error,
-                });
-            }
+            self.remember(row.index, error, || Worst {
+                row: row.index,
+                text: row.input.excerpt.clone(),
+                position: place(at),
+                reference: reference[at],
+                package: package[at],
+                error,
+            });
             // An all-zero vector has no scale to measure an error by.
             if added.reference_rms > 0.0 {
                 self.largest_relative = self.largest_relative.max(f64::from(error) / added.reference_rms);
@@ -170,6 +172,25 @@ impl OutputComparison {
                 _ => divergence.add_logits(row.index, reference, package),
             }
         }
+    }
+
+    /// Keeps a row's largest error when it is among the largest of all. An error of a row that is there already
+    /// replaces a smaller one of it.
+    fn remember(&mut self, row: usize, error: f32, worst: impl FnOnce() -> Worst) {
+        let rows = &mut self.worst_rows;
+        if let Some(at) = rows.iter().position(|worst| worst.row == row) {
+            if rows[at].error >= error {
+                return;
+            }
+            rows.remove(at);
+        } else if rows.len() == WORST_ROWS {
+            if rows.last().is_some_and(|last| last.error >= error) {
+                return;
+            }
+            rows.pop();
+        }
+        let at = rows.partition_point(|worst| worst.error >= error);
+        rows.insert(at, worst());
     }
 
     fn add_sentence(&mut self, row: Row<'_>) {
@@ -219,7 +240,10 @@ impl OutputComparison {
                 .map(|sentences| sentences.report(self.kind)),
             nonfinite_reference: self.nonfinite[0],
             nonfinite_package: self.nonfinite[1],
-            worst: self.worst.clone(),
+            error_histogram: self.errors.error_bins(),
+            step_histogram: self.errors.step_bins(),
+            worst: self.worst_rows.first().cloned(),
+            worst_rows: self.worst_rows.clone(),
         }
     }
 }
@@ -243,7 +267,7 @@ impl Cosines {
     fn report(&self, per: &'static str) -> Option<CosineReport> {
         #[allow(clippy::cast_precision_loss)] // a count of vectors
         self.worst.clone().map(|worst| CosineReport {
-            per,
+            per: per.to_owned(),
             vectors: self.count,
             min: worst.cosine,
             mean: self.sum / self.count as f64,
@@ -257,9 +281,9 @@ impl Sentences {
         let company = company(&self.reference, &self.package, NEIGHBOURS);
         SentenceReport {
             vectors: if kind == OutputKind::TokenVectors {
-                "mean over tokens"
+                "mean over tokens".to_owned()
             } else {
-                "the output itself"
+                "the output itself".to_owned()
             },
             cosine: self.cosines.report("row"),
             neighbours: company.map(|company| company.neighbours),
@@ -310,7 +334,7 @@ mod tests {
         );
         assert_eq!(worst.text.as_deref(), Some("a text"));
         let cosine = report.cosine.unwrap();
-        assert_eq!((cosine.per, cosine.vectors, cosine.min), ("token", 2, 1.0));
+        assert_eq!((&*cosine.per, cosine.vectors, cosine.min), ("token", 2, 1.0));
         // 0.5 against a root mean square of √2.
         assert!((report.max_relative - 0.5 / 2f64.sqrt()).abs() < 1e-12);
     }
@@ -353,6 +377,36 @@ mod tests {
         assert_eq!((top1.agree, top1.total), (1, 2));
         assert_eq!(report.worst.unwrap().position, [2]);
         assert_eq!(report.elements, 6);
+    }
+
+    #[test]
+    fn the_farthest_rows_are_remembered_each_once() {
+        let mut output = OutputComparison::new(OutputKind::TokenLogits, &[2, 1], STEP);
+        for (index, errors) in [
+            [0.5, 0.25],
+            [0.1, 3.0],
+            [0.0, 0.0],
+            [2.0, 2.0],
+            [0.2, 0.3],
+            [1.0, 0.0],
+        ]
+        .iter()
+        .chain([[0.4, 0.6]].iter())
+        .enumerate()
+        {
+            output.add_row(index, &row(&[1, 1]), &[0.0, 0.0], errors);
+        }
+        let report = output.report();
+        let found: Vec<_> = report
+            .worst_rows
+            .iter()
+            .map(|worst| (worst.row, worst.position[0], worst.error))
+            .collect();
+        assert_eq!(
+            found,
+            [(1, 1, 3.0), (3, 0, 2.0), (5, 0, 1.0), (6, 1, 0.6), (0, 0, 0.5)]
+        );
+        assert_eq!(report.worst.as_ref(), report.worst_rows.first());
     }
 
     #[test]

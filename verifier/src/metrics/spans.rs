@@ -1,13 +1,14 @@
 //! Answers of extractive question answering: the span two outputs choose together.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Positions of the longest answer looked for, as `transformers`' question-answering pipeline does by default.
 pub const LONGEST_ANSWER: usize = 15;
 
 /// How often the package's answer is the reference's. An answer is the pair (start, end) with start ≤ end <
 /// start + [`LONGEST_ANSWER`] and the largest sum of scores, among tokens.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SpanMatch {
     /// Rows compared.
     pub rows: u64,

@@ -137,18 +137,20 @@ pub fn verify(
     }
     Ok(VerifyReport {
         schema: SCHEMA,
-        corer: env!("CARGO_PKG_VERSION"),
+        corer: env!("CARGO_PKG_VERSION").to_owned(),
+        tool_sha256: None,
         verdict: Verdict::over(&judged).unless(interrupted),
         package: PackageReport {
             path: interface::shown(&package.path),
             digest: package.digest()?,
+            bytes: package.bytes()?,
             specification_version: package.model.specification_version,
             metadata: package.model.description.metadata.user_defined.clone(),
         },
         reference: reference.describe(),
         execution: ExecutionReport {
             engine,
-            arithmetic: request.arithmetic.name(),
+            arithmetic: request.arithmetic.name().to_owned(),
             host_cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         },
         buckets: judged,

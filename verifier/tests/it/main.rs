@@ -5,6 +5,7 @@ mod broken_references;
 mod buckets;
 mod case;
 mod foreign;
+mod schema;
 mod texts;
 mod toy;
 mod verdicts;

@@ -13,10 +13,11 @@ use std::time::Instant;
 use anstyle::AnsiColor;
 use corer_publisher::trust::SigningKey;
 use corer_publisher::{Bundle, BundleRequest, Reference, Version};
+use corer_verifier::render::{Document, Entry};
 use serde::Serialize;
 
-use super::publish;
 use super::trust::Signing;
+use super::{publish, reports};
 use crate::exit_codes::{self, Exit};
 use crate::failure::{Failure, bold};
 use crate::messages::Messages;
@@ -43,6 +44,10 @@ pub(crate) struct Arguments {
     /// Publish here instead of where the manifest says
     #[arg(long, value_name = "URI", value_parser = publish::reference)]
     to: Option<Reference>,
+
+    /// Write report.html, report.md and junit.xml over all variants here [default: `report` in the output directory]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
 
     /// Talk to the registry without TLS, which is refused but for this machine
     #[arg(long)]
@@ -126,6 +131,12 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     for variant in &manifest.variants {
         judged.push(stages.judge(stages.make(variant)?)?);
     }
+    let directory = arguments.report.clone();
+    report(
+        &directory.unwrap_or_else(|| manifest.output.join("report")),
+        &manifest,
+        &judged,
+    )?;
     let failed: Vec<_> = judged.iter().filter(|variant| !variant.passed).collect();
     let stop = !failed.is_empty() && (manifest.failing == Failing::Stop || failed.len() == judged.len());
     let published = if stop {
@@ -133,7 +144,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     } else {
         send(&stages, &judged, arguments, key.as_ref())?
     };
-    let document = Document::of(&manifest, &judged, &published, stop);
+    let document = Released::of(&manifest, &judged, &published, stop);
     document.print(arguments.json)?;
     if stop {
         return Err(below(&failed).already_on_stdout());
@@ -146,6 +157,24 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
         ))?;
     }
     Ok(Exit::Done)
+}
+
+/// One page over all variants.
+fn report(directory: &Path, manifest: &Manifest, judged: &[Judged]) -> Result<(), Failure> {
+    let entries: Vec<_> = judged
+        .iter()
+        .map(|variant| Entry {
+            name: &variant.made.variant.name,
+            report: &variant.report,
+        })
+        .collect();
+    reports::write_release(
+        directory,
+        &Document {
+            title: &manifest.name,
+            entries: &entries,
+        },
+    )
 }
 
 fn read(path: &Path, to: Option<&Reference>) -> Result<Manifest, Failure> {
@@ -275,6 +304,7 @@ fn send(
             reports: std::slice::from_ref(&variant.made.report),
             version: tag,
             force_unverified: false,
+            include_texts: false,
             progress: &bars,
         };
         bundles.push(Bundle::assemble(&request).map_err(publish::failure)?);
@@ -339,7 +369,7 @@ fn below(failed: &[&Judged]) -> Failure {
 
 /// What was released.
 #[derive(Serialize)]
-struct Document {
+struct Released {
     name: String,
     reference: Option<String>,
     variants: Vec<VariantView>,
@@ -368,7 +398,7 @@ struct PublishedView {
     tags_moved: usize,
 }
 
-impl Document {
+impl Released {
     fn of(manifest: &Manifest, judged: &[Judged], sent: &[Sent], stopped: bool) -> Self {
         let variants = judged.iter().map(|variant| {
             let name = &variant.made.variant.name;

@@ -9,19 +9,19 @@ use corer_proto::WriteOptions;
 use corer_publisher::Digest;
 use corer_publisher::report::StoredReport;
 use corer_quantizer::Config;
-use corer_verifier::{Inputs, VerifyRequest};
+use corer_verifier::{Inputs, VerifyReport, VerifyRequest};
 
 use super::super::reference::{Against, Engine};
 use super::super::verify::{Looking, Verification};
-use super::super::{convert, package_output, quantize, verify};
+use super::super::{convert, package_output, quantize, reports, verify};
 use super::cache::{self, Cache};
 use super::manifest::{Judge, Manifest, Variant};
 use super::view::{Outcome, View};
 use crate::exit_codes::Exit;
 use crate::failure::Failure;
 use crate::messages::Messages;
+use crate::output;
 use crate::progress::Bars;
-use crate::{output, report_directory};
 
 /// Everything stages share.
 pub(super) struct Stages<'a> {
@@ -29,7 +29,7 @@ pub(super) struct Stages<'a> {
     pub(super) cache: Cache,
     pub(super) view: View,
     pub(super) quiet: bool,
-    tool: String,
+    tool: Digest,
     source: SourceDigest,
     judge: String,
 }
@@ -61,6 +61,8 @@ pub(super) struct Judged {
     pub(super) psnr: Option<f64>,
     /// Every reason against it.
     pub(super) reasons: Vec<String>,
+    /// All that was found.
+    pub(super) report: VerifyReport,
 }
 
 impl<'a> Stages<'a> {
@@ -112,7 +114,7 @@ impl<'a> Stages<'a> {
             cache: Cache::new(manifest.output.join(".corer-cache")),
             view: View::new(quiet),
             quiet,
-            tool: cache::tool()?.to_string(),
+            tool: cache::tool()?,
             source: SourceDigest {
                 summary: digest.summary(),
                 all,
@@ -134,7 +136,7 @@ impl<'a> Stages<'a> {
     fn make_key(&self, variant: &Variant) -> Digest {
         cache::key(&[
             ("stage", "convert".into()),
-            ("tool", self.tool.clone()),
+            ("tool", self.tool.to_string()),
             ("source", self.source.all.clone()),
             (
                 "request",
@@ -153,7 +155,7 @@ impl<'a> Stages<'a> {
     fn judge_key(&self, variant: &Variant, package: &str) -> Digest {
         cache::key(&[
             ("stage", "verify".into()),
-            ("tool", self.tool.clone()),
+            ("tool", self.tool.to_string()),
             ("package", package.to_owned()),
             ("judge", self.judge.clone()),
             ("task", self.manifest.request.task.name().into()),
@@ -258,18 +260,16 @@ impl<'a> Stages<'a> {
             Some(report) => (report, Outcome::Reused),
             None => (self.verify(&made)?, Outcome::Done(began.elapsed())),
         };
-        let outputs = || report.report.buckets.iter().flat_map(|bucket| &bucket.outputs);
+        let report = VerifyReport::parse(&report.bytes).map_err(|reason| {
+            Failure::new(Exit::Unexpected, format!("{}: {reason}", report.path.display()))
+        })?;
+        let outputs = || report.buckets.iter().flat_map(|bucket| &bucket.outputs);
         let psnr = outputs()
-            .filter_map(|output| output.psnr.as_f64())
+            .map(|output| output.errors.psnr.0)
+            .filter(|psnr| psnr.is_finite())
             .min_by(f64::total_cmp);
-        let reasons: Vec<_> = report
-            .report
-            .verdict
-            .reasons
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let passed = report.report.verdict.passed;
+        let reasons: Vec<_> = report.verdict.reasons.iter().map(ToString::to_string).collect();
+        let passed = report.verdict.passed;
         let verdict = if passed { "passed" } else { "FAILED" };
         let said = match psnr {
             Some(psnr) => format!("{verdict}, PSNR {psnr:.2} dB"),
@@ -281,6 +281,7 @@ impl<'a> Stages<'a> {
             passed,
             psnr,
             reasons,
+            report,
         })
     }
 
@@ -303,13 +304,10 @@ impl<'a> Stages<'a> {
             };
         }
         verification.request.thresholds = made.variant.gate;
-        let report = verify::verify(&verification, self.quiet)?;
-        let text = output::json_text(&report)?;
-        let digest = Digest::of(text.as_bytes());
-        report_directory::write(
-            &made.report,
-            &[("report.json", text), ("report.txt", report.to_string())],
-        )?;
+        let mut report = verify::verify(&verification, self.quiet)?;
+        report.tool_sha256 = Some(reports::hex(&self.tool));
+        let digest = Digest::of(output::json_text(&report)?.as_bytes());
+        reports::write(&made.report, &report)?;
         let key = self.judge_key(&made.variant, &made.digest);
         self.cache
             .record(&format!("verify-{}", made.variant.label), &key, digest.as_str())?;

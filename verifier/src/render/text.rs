@@ -79,6 +79,9 @@ impl fmt::Display for VerifyReport {
         for bucket in &self.not_judged {
             writeln!(f, "not judged: {}: {}", bucket.name, bucket.reason)?;
         }
+        for warning in &self.verdict.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
         if !self.verdict.passed {
             writeln!(f, "FAILED")?;
             let mut reasons = self.verdict.reasons.iter();

@@ -1,0 +1,104 @@
+//! Small results to render, made the way real ones are.
+
+use std::collections::BTreeMap;
+
+use crate::inputs::InputRow;
+use crate::metrics::{OutputComparison, OutputKind};
+use crate::report::{
+    BucketReport, ExecutionReport, FileDigest, InputReport, OutputReport, PackageReport, PairedBy, Precision,
+    ProbeReport, ReferenceReport, SCHEMA, VerifyReport,
+};
+use crate::verdict::{Thresholds, Verdict};
+
+/// A package that computes what it should, to fp16's rounding.
+pub(super) fn passed() -> VerifyReport {
+    report([[0.5, -1.25], [2.0, 0.75]], [[0.500_1, -1.25], [2.0, 0.750_1]])
+}
+
+/// One that is far off in input 1.
+pub(super) fn failed() -> VerifyReport {
+    report([[0.5, -1.25], [2.0, 0.75]], [[0.5, -1.25], [1.75, 0.75]])
+}
+
+fn report(reference: [[f32; 2]; 2], package: [[f32; 2]; 2]) -> VerifyReport {
+    let precision = Precision::Fp16;
+    let mut comparison = OutputComparison::new(OutputKind::Logits, &[2], precision.step());
+    for (index, (reference, package)) in reference.iter().zip(&package).enumerate() {
+        let row = InputRow {
+            input_ids: vec![1],
+            attention_mask: vec![1],
+            token_type_ids: vec![0],
+            extra: Default::default(),
+            excerpt: Some(format!("text {index} with <b>markup</b> & \u{1}control")),
+        };
+        comparison.add_row(index, &row, reference, package);
+    }
+    let outputs = vec![OutputReport {
+        package: "logits".into(),
+        reference: "logits".into(),
+        paired_by: PairedBy::Name,
+        row_shape: vec![2],
+        errors: comparison.report(),
+        labelled: None,
+    }];
+    let thresholds = Thresholds::for_precision(precision);
+    let probes = ProbeReport {
+        nonfinite_without_tokens: Some(0),
+        change_under_padding: Some(0.0),
+    };
+    let bucket = BucketReport {
+        name: "main".into(),
+        function: "main".into(),
+        batch: 1,
+        length: 16,
+        default: true,
+        verdict: Verdict::reach(&outputs, &probes, &thresholds),
+        precision,
+        inputs: InputReport {
+            origin: "texts of corer's own".into(),
+            rows: 2,
+            length: 16,
+            tokens: 2,
+            shortest: 1,
+            longest: 1,
+            truncated: 0,
+            not_taken: Vec::new(),
+        },
+        outputs,
+        spans: None,
+        probes,
+        thresholds,
+    };
+    VerifyReport {
+        schema: SCHEMA,
+        corer: "0.1.0".into(),
+        tool_sha256: Some("ab".repeat(32)),
+        verdict: Verdict::over(std::slice::from_ref(&bucket)),
+        package: PackageReport {
+            path: "Tiny.mlpackage".into(),
+            digest: "01".repeat(32),
+            bytes: 1 << 20,
+            specification_version: 7,
+            metadata: BTreeMap::from([("corer.source.sha256".into(), "23".repeat(32))]),
+        },
+        reference: ReferenceReport {
+            kind: "candle".into(),
+            path: "tiny".into(),
+            task: Some("sequence-classification".into()),
+            files: vec![FileDigest {
+                name: "model.safetensors".into(),
+                bytes: 4096,
+                sha256: "45".repeat(32),
+            }],
+            notes: BTreeMap::new(),
+        },
+        execution: ExecutionReport {
+            engine: "cpu".into(),
+            arithmetic: "as-written".into(),
+            host_cores: 2,
+        },
+        buckets: vec![bucket],
+        not_judged: Vec::new(),
+        interrupted: false,
+    }
+}
