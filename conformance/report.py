@@ -51,7 +51,7 @@ LOOK = """() => {
         const box = element.getBoundingClientRect();
         return box.width > 0 && (box.right > inside + 1 || box.left < -1) && getComputedStyle(element).position !== 'absolute';
     }).map(element => element.outerHTML.slice(0, 80));
-    const thin = [...document.querySelectorAll('td, th, caption, dd, p')].filter(element => {
+    const thin = [...document.querySelectorAll('td, tbody th, caption, dd, p')].filter(element => {
         const box = element.getBoundingClientRect();
         return element.innerText.length > 4 && box.width > 0 && box.width < 24;
     }).map(element => element.outerHTML.slice(0, 80));

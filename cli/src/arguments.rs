@@ -5,8 +5,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completions, convert, explain, init, inspect, promote, publish, pull, quantize, release, trace, verify,
-    verify_artifact,
+    completions, convert, diff, explain, init, inspect, promote, publish, pull, quantize, release, trace,
+    verify, verify_artifact,
 };
 use crate::exit_codes;
 
@@ -41,6 +41,7 @@ pub(crate) enum Command {
     Quantize(Box<quantize::Arguments>),
     Inspect(inspect::Arguments),
     Explain(explain::Arguments),
+    Diff(diff::Arguments),
     Verify(Box<verify::Arguments>),
     Publish(publish::Arguments),
     Pull(pull::Arguments),

@@ -3,6 +3,7 @@
 mod calibration;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod inspect;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Trace(arguments) => trace::run(&arguments, cli.quiet),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments, cli.quiet),
         Command::Release(arguments) => release::run(&arguments, cli.quiet),
         Command::Init(arguments) => init::run(&arguments),

@@ -4,6 +4,7 @@ mod bad_input;
 mod bent;
 mod checkpoint;
 mod convert;
+mod diff;
 mod explain;
 mod exports;
 mod families;

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::output;
 
 use operation::OperationView;
+pub(super) use operation::shown as literal;
 use summary::Summary;
 
 /// Show what a package holds, check it, or print its program

@@ -209,7 +209,7 @@ fn users(operation: &Operation, block: &Block) -> Vec<String> {
 }
 
 /// A constant in a few words: its elements when they are few, where it lies otherwise.
-fn shown(value: &Value) -> Option<String> {
+pub(crate) fn shown(value: &Value) -> Option<String> {
     let few = value
         .tensor_type()
         .and_then(|tensor| tensor.element_count())
