@@ -195,6 +195,8 @@ fn constant(value: &Value) -> Option<String> {
         .tensor_type()
         .is_some_and(|ty| matches!(ty.dtype, DataType::Fp16 | DataType::Fp32));
     match &value.data {
+        // A scalar such as an epsilon belongs to its operation.
+        _ if float && value.tensor_type().is_some_and(|ty| ty.rank() > 0) => None,
         Data::Weight(_) if float => None,
         Data::Weight(_) => digest(value),
         _ => literal(value).or_else(|| if float { None } else { digest(value) }),
