@@ -66,6 +66,7 @@ fn report(reference: [[f32; 2]; 2], package: [[f32; 2]; 2]) -> VerifyReport {
         },
         outputs,
         spans: None,
+        numerics: None,
         probes,
         thresholds,
     };

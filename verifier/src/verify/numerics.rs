@@ -114,7 +114,7 @@ impl Look<'_> {
             .thresholds
             .over(Thresholds::for_arithmetic(subject.precision, arithmetic));
         Ok(ModeReport {
-            arithmetic: arithmetic.name(),
+            arithmetic: arithmetic.name().into(),
             rules: match arithmetic {
                 Arithmetic::Ane(rules) => RuleReport::all(rules),
                 _ => Vec::new(),
