@@ -87,7 +87,7 @@ fn manifest(arguments: &Arguments, task: &str, tokens: &str) -> Result<String, F
     let judge = if absolute.is_dir() {
         "# texts = \"texts.txt\"   # one per line, the kind the model is for; else forty of corer's own"
     } else {
-        "golden = \"expected.safetensors\"   # inputs and outputs recorded from PyTorch; or reference = \"checkpoint\""
+        "# golden = \"expected.safetensors\"   # inputs and outputs recorded from PyTorch; else the model's own operations in f32"
     };
     Ok(format!(
         "\

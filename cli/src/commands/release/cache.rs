@@ -70,15 +70,18 @@ pub(super) fn tool() -> std::io::Result<Digest> {
     Digest::of_file(&std::env::current_exe()?)
 }
 
-/// One digest for the text files of a checkpoint (tokenizer, vocabulary), which decide what is judged.
+/// One digest for the text files of a checkpoint, or beside a trace or export (tokenizer, vocabulary), which decide what
+/// is judged.
 ///
 /// # Errors
 /// When one can't be read.
-pub(super) fn text_files(checkpoint: &Path) -> std::io::Result<String> {
-    if !checkpoint.is_dir() {
-        return Ok(String::new());
-    }
-    let mut files: Vec<_> = std::fs::read_dir(checkpoint)?.collect::<Result<_, _>>()?;
+pub(super) fn text_files(source: &Path) -> std::io::Result<String> {
+    let directory = match source.parent() {
+        _ if source.is_dir() => source,
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut files: Vec<_> = std::fs::read_dir(directory)?.collect::<Result<_, _>>()?;
     files.sort_by_key(std::fs::DirEntry::file_name);
     let mut lines = String::new();
     for file in files {

@@ -96,8 +96,8 @@ pub(super) struct Variant {
 /// What a release is judged against.
 #[derive(Clone, Debug)]
 pub(super) enum Judge {
-    /// A checkpoint directory.
-    Checkpoint(PathBuf),
+    /// A checkpoint directory, trace or export.
+    Source(PathBuf),
     /// A recording of PyTorch's outputs.
     Recording(PathBuf),
 }
@@ -150,8 +150,8 @@ impl Manifest {
         };
         let reference = match (file(&verify, "reference")?, file(&verify, "golden")?) {
             (_, Some(recording)) => Judge::Recording(recording),
-            (Some(checkpoint), None) => Judge::Checkpoint(checkpoint),
-            (None, None) => Judge::Checkpoint(model.clone()),
+            (Some(source), None) => Judge::Source(source),
+            (None, None) => Judge::Source(model.clone()),
         };
         let publish = root.table("publish")?.unwrap_or(&empty);
         let publish = Section::new(source, publish, "publish", PUBLISH_KEYS)?;

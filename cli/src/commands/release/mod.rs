@@ -88,7 +88,7 @@ Manifest (paths are relative to it; all but name, source and to may be left out)
   variants = [\"fp16\", \"int8\"]         # precisions, and schemes of `corer quantize`
   [verify]
   texts = \"texts.txt\"                  # one per line
-  reference = \"checkpoint\"             # when the source is a trace, or:
+  reference = \"checkpoint\"             # instead of the source itself, or:
   golden = \"expected.safetensors\"      # recorded inputs and outputs
   [gate]                               # as for `corer verify`: min-psnr, min-cosine, max-abs,
   min-psnr = 65                        # min-top1, min-overlap, max-padding-change
@@ -111,15 +111,6 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     } else {
         Some(take_turn(&manifest.output)?)
     };
-    if let manifest::Judge::Checkpoint(path) = &manifest.reference
-        && path.is_file()
-    {
-        let message = format!(
-            "{}: a trace or export can't be judged against itself",
-            path.display()
-        );
-        return Err(Failure::new(Exit::Usage, message).hint("name a `reference` or `golden` in [verify]"));
-    }
     // A key that can't be read should not be found out after an hour's work.
     let key = arguments.signing.key(manifest.sign_key.as_deref())?;
     let stages = Stages::new(&manifest, quiet)?;

@@ -87,9 +87,9 @@ impl<'a> Stages<'a> {
             Judge::Recording(file) => Digest::of_file(file)
                 .map_err(|error| read(file, error))?
                 .to_string(),
-            Judge::Checkpoint(directory) if *directory == request.source => all.clone(),
-            Judge::Checkpoint(directory) => {
-                let source = Source::open(directory).map_err(|error| Failure::new(Exit::Source, error))?;
+            Judge::Source(path) if *path == request.source => all.clone(),
+            Judge::Source(path) => {
+                let source = Source::open(path).map_err(|error| Failure::new(Exit::Source, error))?;
                 let digest = source
                     .digest(&mut |_| {})
                     .map_err(|error| Failure::new(Exit::Source, error))?;
@@ -99,8 +99,8 @@ impl<'a> Stages<'a> {
                     .collect()
             }
         };
-        if let Judge::Checkpoint(directory) = &manifest.reference {
-            judge.push_str(&cache::text_files(directory).map_err(|error| read(directory, error))?);
+        if let Judge::Source(path) = &manifest.reference {
+            judge.push_str(&cache::text_files(path).map_err(|error| read(path, error))?);
         }
         if let Some(texts) = &manifest.texts {
             judge.push_str(
@@ -287,8 +287,8 @@ impl<'a> Stages<'a> {
 
     fn verify(&self, made: &Made) -> Result<StoredReport, Failure> {
         let mut verification = match &self.manifest.reference {
-            Judge::Checkpoint(directory) => {
-                verify::after_conversion(&made.package, directory, self.manifest.request.task, Engine::Auto)
+            Judge::Source(path) => {
+                verify::after_conversion(&made.package, path, self.manifest.request.task, Engine::Auto)
             }
             Judge::Recording(file) => Verification {
                 package: made.package.clone(),
