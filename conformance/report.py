@@ -85,7 +85,7 @@ LOOK = """() => {
     };
 }"""
 
-SECTIONS = ["Outputs", "Errors", "Worst inputs", "Gate", "Provenance"]
+SECTIONS = ["Outputs", "Errors", "Numerics", "Headroom", "Worst inputs", "Gate", "Provenance"]
 
 
 def browser(chromium, directory, screenshots=None):
@@ -113,7 +113,7 @@ def browser(chromium, directory, screenshots=None):
                     failed = report.name in ("failed", "release")
                     assert ("Failed" in seen["first"]) == failed and seen["title"].startswith("Failed" if failed else "Passed"), (place, seen)
                     assert all(section in seen["headings"] for section in SECTIONS), (place, seen["headings"])
-                    assert seen["charts"] >= 2 and seen["scripts"] == 0, (place, seen)
+                    assert seen["charts"] >= 3 and seen["scripts"] == 0, (place, seen)
                     grounds.add(seen["background"])
                     if screenshots:
                         pathlib.Path(screenshots).mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,12 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
+    /// Whether something is worth a look: of the verdict, or of the numerics beside it.
+    pub fn warned(&self) -> bool {
+        let mut numerics = self.buckets.iter().filter_map(|bucket| bucket.numerics.as_ref());
+        !self.verdict.warnings.is_empty() || numerics.any(|numerics| !numerics.warnings.is_empty())
+    }
+
     /// Reads a report from its JSON form.
     ///
     /// # Errors

@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use corer_runtime::{ACCUMULATOR_LIMIT, AneRules, HALF_MAX};
+
 use crate::inputs::InputRow;
-use crate::metrics::{OutputComparison, OutputKind};
+use crate::metrics::{LabelledReport, OutputComparison, OutputKind, ScoreReport};
+use crate::report::numerics::{
+    HeadroomReport, LossReport, ModeReport, NumericsReport, RuleReport, SumsReport,
+};
 use crate::report::{
     BucketReport, ExecutionReport, FileDigest, InputReport, OutputReport, PackageReport, PairedBy, Precision,
     ProbeReport, ReferenceReport, SCHEMA, VerifyReport,
@@ -18,6 +23,57 @@ pub(super) fn passed() -> VerifyReport {
 /// One that is far off in input 1.
 pub(super) fn failed() -> VerifyReport {
     report([[0.5, -1.25], [2.0, 0.75]], [[0.5, -1.25], [1.75, 0.75]])
+}
+
+/// The good one with everything that can be asked for: labels, other arithmetics, headroom and losses, with a warning.
+pub(super) fn looked_into() -> VerifyReport {
+    let mut report = passed();
+    let bucket = &mut report.buckets[0];
+    bucket.outputs[0].labelled = Some(LabelledReport {
+        labels: 1200,
+        scores: vec![ScoreReport {
+            score: "accuracy".into(),
+            reference: 0.75,
+            package: 0.7375,
+            difference: -0.0125,
+            interval: [-0.03, 0.01],
+        }],
+    });
+    let headroom = |operation: &str, largest: f32, reached: Option<f32>| HeadroomReport {
+        operation: operation.into(),
+        op: if reached.is_some() { "linear" } else { "gelu" }.into(),
+        headroom: reached.map_or(HALF_MAX / largest, |reached| ACCUMULATOR_LIMIT / reached),
+        largest,
+        result_headroom: Some(HALF_MAX / largest),
+        sums: reached.map(|reached| SumsReport {
+            last: largest,
+            reached,
+            bound: 2.0 * reached,
+            headroom: ACCUMULATOR_LIMIT / reached,
+            certain_headroom: ACCUMULATOR_LIMIT / (2.0 * reached),
+        }),
+    };
+    let headroom = vec![
+        headroom("layer <1> linear", 30_000.0, Some(40_000.0)),
+        headroom("layer_0_gelu", 12.5, None),
+    ];
+    bucket.numerics = Some(NumericsReport {
+        rows: 2,
+        modes: vec![ModeReport {
+            arithmetic: "ane".into(),
+            rules: RuleReport::all(AneRules::default()),
+            verdict: bucket.verdict.clone(),
+            outputs: bucket.outputs.clone(),
+        }],
+        warnings: headroom.iter().filter_map(HeadroomReport::warning).collect(),
+        headroom,
+        losses: vec![LossReport {
+            operation: "layer_0_gelu".into(),
+            op: "gelu".into(),
+            sqnr: 61.25,
+        }],
+    });
+    report
 }
 
 fn report(reference: [[f32; 2]; 2], package: [[f32; 2]; 2]) -> VerifyReport {

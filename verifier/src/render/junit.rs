@@ -19,6 +19,9 @@ pub fn junit(document: &Document<'_>) -> Result<String, RenderError> {
         for bucket in &entry.report.buckets {
             report.add_test_suite(suite(entry, bucket));
         }
+        if entry.report.interrupted {
+            report.add_test_suite(interrupted(entry));
+        }
         if !entry.report.not_judged.is_empty() {
             let mut suite = TestSuite::new(format!("{} not judged", entry.name));
             for bucket in &entry.report.not_judged {
@@ -35,6 +38,18 @@ pub fn junit(document: &Document<'_>) -> Result<String, RenderError> {
         what: "JUnit report",
         reason: error.to_string(),
     })
+}
+
+/// A comparison that was stopped is an error: nothing failed, and nothing is known of what is left.
+fn interrupted(entry: &Entry<'_>) -> TestSuite {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_type("interrupted");
+    status.set_message("stopped before all inputs were compared");
+    let mut case = TestCase::new("all inputs compared", status);
+    case.set_classname(entry.name);
+    let mut suite = TestSuite::new(format!("{} comparison", entry.name));
+    suite.add_test_case(case);
+    suite
 }
 
 fn suite(entry: &Entry<'_>, bucket: &BucketReport) -> TestSuite {
@@ -56,6 +71,19 @@ fn suite(entry: &Entry<'_>, bucket: &BucketReport) -> TestSuite {
         suite.add_test_case(case);
     }
     suite.add_test_case(case(&bucket.verdict, None, PROBES, &class));
+    if let Some(numerics) = &bucket.numerics {
+        let mut case = TestCase::new("numerics", TestCaseStatus::success());
+        case.set_classname(&class);
+        if !numerics.warnings.is_empty() {
+            let lines: String = numerics
+                .warnings
+                .iter()
+                .map(|warning| format!("warning: {warning}\n"))
+                .collect();
+            case.set_system_err(lines);
+        }
+        suite.add_test_case(case);
+    }
     suite
 }
 
@@ -143,5 +171,40 @@ mod tests {
         );
         assert!(!text.contains("timestamp"), "{text}");
         assert_eq!(text, junit(&document).expect("a document"));
+    }
+
+    #[test]
+    fn warnings_and_interruptions_are_there() {
+        let (warned, mut partial) = (examples::looked_into(), examples::passed());
+        partial.interrupted = true;
+        let entries = [
+            Entry {
+                name: "fp16",
+                report: &warned,
+            },
+            Entry {
+                name: "int8",
+                report: &partial,
+            },
+        ];
+        let document = Document {
+            title: "Tiny",
+            entries: &entries,
+        };
+        let read = Report::deserialize_from_str(&junit(&document).expect("a document")).expect("JUnit");
+        let numerics = read.test_suites[0]
+            .test_cases
+            .iter()
+            .find(|case| case.name.as_str() == "numerics");
+        let said = numerics
+            .and_then(|case| case.system_err.as_ref())
+            .expect("a warning");
+        assert!(
+            said.as_str()
+                .contains("warning: layer <1> linear (linear): a sum reaches 40000"),
+            "{said:?}"
+        );
+        let errors: Vec<_> = read.test_suites.iter().map(|suite| suite.errors).collect();
+        assert_eq!(errors, [0, 0, 1]);
     }
 }

@@ -1,10 +1,12 @@
 //! A result as people and other tools read it: text, Markdown, JUnit and one HTML page, all from the same
 //! [`VerifyReport`]s. Nothing here measures or judges, and nothing depends on the clock.
 
+mod arithmetics;
 mod figures;
 mod html;
 mod junit;
 mod markdown;
+mod meaning;
 mod schema;
 mod svg;
 mod text;
@@ -40,9 +42,12 @@ impl Document<'_> {
     }
 
     fn warned(&self) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| !entry.report.verdict.warnings.is_empty())
+        self.entries.iter().any(|entry| entry.report.warned())
+    }
+
+    /// Packages whose comparison was stopped before its end.
+    fn interrupted(&self) -> bool {
+        self.entries.iter().any(|entry| entry.report.interrupted)
     }
 
     /// The verdict in a sentence.
@@ -61,6 +66,9 @@ impl Document<'_> {
             .map(|entry| entry.name)
             .collect();
         match (all, passed) {
+            (1, _) if self.interrupted() => {
+                "Stopped before all inputs were compared: what follows holds for those that were, and is no verdict.".to_owned()
+            }
             (1, 1) => format!("The package computes what its source computes{warned}."),
             (1, _) => "The package is below its thresholds.".to_owned(),
             (_, _) if passed == all => {

@@ -5,6 +5,8 @@
 
 mod errors;
 mod gate;
+mod meaning;
+mod numerics;
 mod outputs;
 mod provenance;
 mod variant;
@@ -17,7 +19,6 @@ use serde::Serialize;
 
 use self::variant::Variant;
 use super::{Document, RenderError};
-use crate::verdict::Verdict;
 
 const TEMPLATE: &str = include_str!("../report.html.j2");
 const STYLE: &str = include_str!("../report.css");
@@ -71,10 +72,10 @@ struct Mark {
 }
 
 impl Mark {
-    const fn of(verdict: &Verdict) -> Self {
-        match (verdict.passed, verdict.warnings.is_empty()) {
-            (true, true) => Self::PASSED,
-            (true, false) => Self::WARNED,
+    const fn of(passed: bool, warned: bool) -> Self {
+        match (passed, warned) {
+            (true, false) => Self::PASSED,
+            (true, true) => Self::WARNED,
             (false, _) => Self::FAILED,
         }
     }
@@ -89,6 +90,11 @@ impl Mark {
         word: "Passed with warnings",
         sign: "!",
     };
+    const PARTIAL: Self = Self {
+        class: "fail",
+        word: "Partial",
+        sign: "…",
+    };
     const FAILED: Self = Self {
         class: "fail",
         word: "Failed",
@@ -102,10 +108,9 @@ impl<'a> Page<'a> {
         Self {
             style: Value::from_safe_string(STYLE.to_owned()),
             title: document.title,
-            verdict: match (document.passed(), document.warned()) {
-                (true, false) => Mark::PASSED,
-                (true, true) => Mark::WARNED,
-                (false, _) => Mark::FAILED,
+            verdict: match document.interrupted() && document.entries.len() == 1 {
+                true => Mark::PARTIAL,
+                false => Mark::of(document.passed(), document.warned()),
             },
             headline: document.headline(),
             corer: first.map_or("", |report| &report.corer),
@@ -208,5 +213,45 @@ mod tests {
         let body = failed.split_once("<body>").expect("a body").1;
         assert!(body.find("Failed").expect("a verdict") < body.find("<h1").expect("a heading"));
         assert!(body.contains("1.75 where the reference has 2") && body.contains("would pass"));
+    }
+
+    #[test]
+    fn everything_looked_into_is_shown() {
+        let report = examples::looked_into();
+        let text = page(&[Entry {
+            name: "fp16",
+            report: &report,
+        }]);
+        let body = text.split_once("<body>").expect("a body").1;
+        for shown in [
+            "Passed with warnings",
+            "a sum reaches 40000",
+            "layer &lt;1&gt; linear",
+            "0.82 ×",
+            "bar sum over",
+            "61.25 dB",
+            "N1 ",
+            "0.7375",
+            "-0.0300 to +0.0100",
+            "KL divergence",
+        ] {
+            assert!(body.contains(shown), "{shown}");
+        }
+        assert!(!body.contains("layer <1>"));
+    }
+
+    #[test]
+    fn a_partial_result_is_marked() {
+        let mut report = examples::passed();
+        report.interrupted = true;
+        report.verdict = report.verdict.unless(true);
+        let text = page(&[Entry {
+            name: "fp16",
+            report: &report,
+        }]);
+        let body = text.split_once("<body>").expect("a body").1;
+        let verdict = body.find("Partial").expect("a mark");
+        assert!(verdict < body.find("<h1").expect("a heading"));
+        assert!(body.contains("Stopped before all inputs were compared"));
     }
 }

@@ -51,7 +51,7 @@ impl<'a> Bucket<'a> {
         Self {
             name: &bucket.name,
             default: bucket.default,
-            verdict: Mark::of(&bucket.verdict),
+            verdict: Mark::of(bucket.verdict.passed, !bucket.verdict.warnings.is_empty()),
             inputs: said,
             outputs: bucket.outputs.iter().map(Output::of).collect(),
         }

@@ -22,10 +22,13 @@ pub(super) fn facts(entry: &Entry<'_>) -> Vec<(&'static str, String)> {
             format!("{}: {}{task}", reference.kind, reference.path),
         ),
         (
-            "Executed",
+            "Environment",
             format!(
-                "{} by {}, on {} cores",
-                report.execution.arithmetic, report.execution.engine, report.execution.host_cores
+                "corer {}, executed {} by {} on a machine of {} cores",
+                report.corer,
+                report.execution.arithmetic,
+                report.execution.engine,
+                report.execution.host_cores
             ),
         ),
         (
@@ -39,6 +42,8 @@ pub(super) fn facts(entry: &Entry<'_>) -> Vec<(&'static str, String)> {
 pub(super) fn digests<'a>(entry: &Entry<'a>) -> Vec<(String, &'a str)> {
     let report = entry.report;
     let package = ("package".to_owned(), report.package.digest.as_str());
+    let tool = report.tool_sha256.as_deref();
+    let tool = tool.map(|digest| ("corer, the program that judged, SHA-256".to_owned(), digest));
     let metadata = report
         .package
         .metadata
@@ -48,5 +53,9 @@ pub(super) fn digests<'a>(entry: &Entry<'a>) -> Vec<(String, &'a str)> {
         let name = format!("reference {}, {}", file.name, bytes(file.bytes));
         (name, file.sha256.as_str())
     });
-    std::iter::once(package).chain(metadata).chain(files).collect()
+    std::iter::once(package)
+        .chain(tool)
+        .chain(metadata)
+        .chain(files)
+        .collect()
 }

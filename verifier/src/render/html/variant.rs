@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::errors::{self, Chart};
 use super::gate::{self, ReasonView};
+use super::meaning::Meaning;
+use super::numerics::Numerics;
 use super::outputs::Bucket;
 use super::worst::WorstRows;
 use super::{Mark, provenance};
@@ -29,6 +31,8 @@ pub(super) struct Variant<'a> {
     not_judged: &'a [crate::report::NotJudged],
     charts: Vec<Chart<'a>>,
     worst: Vec<WorstRows<'a>>,
+    meaning: Option<Meaning>,
+    numerics: Option<Numerics<'a>>,
     limits: Vec<(&'static str, String)>,
     probes: Vec<String>,
     facts: Vec<(&'static str, String)>,
@@ -54,7 +58,10 @@ impl<'a> Variant<'a> {
         Self {
             id: format!("variant-{}", index + 1),
             name: entry.name,
-            verdict: Mark::of(&report.verdict),
+            verdict: match report.interrupted {
+                true => Mark::PARTIAL,
+                false => Mark::of(report.verdict.passed, report.warned()),
+            },
             size: bytes(report.package.bytes),
             held: held(report),
             psnr,
@@ -73,6 +80,8 @@ impl<'a> Variant<'a> {
                 .chain(failed)
                 .flat_map(|bucket| bucket.outputs.iter().filter_map(WorstRows::of))
                 .collect(),
+            meaning: default.map(Meaning::of),
+            numerics: default.and_then(|bucket| Numerics::of(report, bucket)),
             limits: default.map_or_else(Vec::new, |bucket| gate::limits(&bucket.thresholds.limits())),
             probes: default.map_or_else(Vec::new, gate::probes),
             facts: provenance::facts(entry),

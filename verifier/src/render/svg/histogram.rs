@@ -1,10 +1,9 @@
-//! Charts as inline SVG: no script, coloured by the page's style sheet, so that they follow dark mode and print.
-//!
-//! A chart is 360 units wide, the width of a phone's column, so that its letters have their own size there.
+//! Counts to a logarithmic scale.
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 360.0;
+use super::{WIDTH, escape};
+
 const HEIGHT: f64 = 190.0;
 const LEFT: f64 = 44.0;
 const RIGHT: f64 = 6.0;
@@ -15,19 +14,19 @@ const LABEL: f64 = 40.0;
 
 /// One column of a histogram.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct Column {
+pub(in crate::render) struct Column {
     /// Below the axis.
-    pub(super) label: String,
+    pub(in crate::render) label: String,
     /// What the column holds, in words.
-    pub(super) title: String,
-    pub(super) count: u64,
+    pub(in crate::render) title: String,
+    pub(in crate::render) count: u64,
     /// Drawn as what is all right.
-    pub(super) exact: bool,
+    pub(in crate::render) exact: bool,
 }
 
 /// A histogram whose counts are drawn to a logarithmic scale, since what matters are the few large errors. `name`
 /// says what it shows to whoever can't see it.
-pub(super) fn histogram(name: &str, axis: &str, columns: &[Column]) -> String {
+pub(in crate::render) fn histogram(name: &str, axis: &str, columns: &[Column]) -> String {
     let mut out = String::new();
     let most = columns.iter().map(|column| column.count).max().unwrap_or(0);
     let decades = decades(most);
@@ -122,13 +121,6 @@ fn power(decade: u32) -> String {
                 .collect()
         }
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
