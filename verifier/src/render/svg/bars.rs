@@ -56,7 +56,8 @@ pub(in crate::render) fn bars(name: &str, axis: &str, rows: &[Bar]) -> String {
         bottom + BOTTOM,
         escape(name)
     );
-    let step = ((high - low) / 4).max(1);
+    // Labels such as 1/32768 need their room.
+    let step = ((high - low + 2) / 3).max(1);
     for power in (low..=high).filter(|power| power % step == 0 && *power != 0) {
         let x = place(2f64.powi(power));
         let anchor = if power == low { "start" } else { "middle" };
