@@ -17,10 +17,11 @@ pub struct StoredWeight<'p> {
 }
 
 /// The float weights of every function, in the order of functions and operations. Constants that are compressed count
-/// as what they decompress to.
+/// as what they decompress to. A single number is an operand and no weight.
 pub fn stored_weights(program: &Program) -> Vec<StoredWeight<'_>> {
     let sites = sites::find(program).into_iter();
     sites
+        .filter(|site| !site.shape.is_empty())
         .filter_map(|site| {
             let function = program.functions.get(&site.function)?;
             Some(StoredWeight {

@@ -293,18 +293,20 @@ fn a_trace_and_an_export_are_judged_by_their_own_operations() {
         let from = fixtures().join("families/bert/feature-extraction").join(file);
         let source = format!("model.{}", file.rsplit('.').next().expect("an ending"));
         fs::copy(from, scratch.path().join(&source)).expect("a copy");
-        assert!(scratch.output(&["init", &source]).status.success());
-        let manifest = fs::read_to_string(scratch.path().join("corer.toml")).expect("a manifest");
+        let manifest = MANIFEST
+            .replace("\"model\"", &format!("{source:?}"))
+            .replace("16\n", "32\n");
+        write(&scratch, &manifest);
         let (code, document, _) = release(&scratch);
         assert_eq!(code, Some(0), "{file}: {document}");
-        let report = fs::read(scratch.path().join("model-release/model-fp16.report/report.json"));
+        let report = fs::read(scratch.path().join("out/Tiny-fp16.report/report.json"));
         let report: Value = serde_json::from_slice(&report.expect("a report")).expect("JSON");
         assert_eq!(
             report["reference"]["kind"], "the source's operations one by one, f32",
             "{file}"
         );
         // It is a comparison: a limit that fp16 can't reach is not reached.
-        write(&scratch, &manifest.replace("[gate]", "[gate]\nmin-psnr = 150"));
+        write(&scratch, &format!("{manifest}[gate]\nmin-psnr = 150\n"));
         assert_eq!(release(&scratch).0, Some(4), "{file}");
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn report(digest: &str, functions: &[&str]) -> Value {
         })
     };
     json!({
-        "schema": 2, "corer": "0.1.0",
+        "schema": 3, "corer": "0.1.0",
         "verdict": { "passed": true, "reasons": [] },
         "package": { "digest": digest },
         "reference": { "kind": "recording", "files": [] },
