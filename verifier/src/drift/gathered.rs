@@ -6,14 +6,24 @@ use super::Filled;
 use super::arrangement::Arrangement;
 use super::pairing::Pair;
 use crate::metrics::ElementErrors;
-use crate::report::Decibels;
 use crate::report::drift::DriftErrors;
+use crate::report::{Decibels, Precision};
 
 /// Loss over all tokens seen so far.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Loss {
     errors: ElementErrors,
     nonfinite: u64,
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self {
+            // Its histogram of steps is not read here.
+            errors: ElementErrors::new(Precision::Fp16.step()),
+            nonfinite: 0,
+        }
+    }
 }
 
 impl Loss {

@@ -157,5 +157,7 @@ fn report(reference: [[f32; 2]; 2], package: [[f32; 2]; 2]) -> VerifyReport {
         buckets: vec![bucket],
         not_judged: Vec::new(),
         interrupted: false,
+        drift: None,
+        drift_missing: None,
     }
 }

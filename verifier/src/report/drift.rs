@@ -1,11 +1,12 @@
 //! How far the values inside a package are from the reference's, block by block and operation by operation.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::report::Decibels;
+use crate::report::{Decibels, Number, finite_or_text};
 
 /// Where, and how fast, a package departs from its reference. No part of the verdict.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DriftReport {
     /// The bucket looked at, as [`crate::report::BucketReport::name`].
     pub bucket: String,
@@ -14,6 +15,8 @@ pub struct DriftReport {
     /// Rows it was found on: the first of the bucket's.
     pub rows: usize,
     /// Signal to loss below which an operation is taken to be at fault, in decibels.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub threshold: f64,
     /// The model's blocks, in the order they are computed.
     pub blocks: Vec<BlockDrift>,
@@ -26,7 +29,7 @@ pub struct DriftReport {
 }
 
 /// One block of a model: a layer, the embeddings, a head.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BlockDrift {
     /// Path of its module in the reference.
     pub place: String,
@@ -39,7 +42,7 @@ pub struct BlockDrift {
 }
 
 /// One operation that has a counterpart in the reference.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct OperationDrift {
     /// Operation name in the package.
     pub operation: String,
@@ -62,7 +65,7 @@ pub struct OperationDrift {
 }
 
 /// Why a value and a place are taken for the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlacePairing {
     /// The operation is named after the module.
@@ -74,7 +77,7 @@ pub enum PlacePairing {
 }
 
 /// A place without counterpart.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Unpaired {
     /// Path of the module in the reference.
     pub place: String,
@@ -83,18 +86,20 @@ pub struct Unpaired {
 }
 
 /// Loss at one place, over all tokens of all rows.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DriftErrors {
     /// Signal to loss.
     pub sqnr: Decibels,
     /// Largest absolute error.
+    #[serde(with = "finite_or_text")]
+    #[schemars(with = "Number")]
     pub max_abs: f32,
     /// Values of the package that are not finite where the reference's are; the loss is infinite then.
     pub nonfinite: u64,
 }
 
 /// Where a package first departs from its reference.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Departure {
     /// The first block past the threshold.
     pub block: String,
@@ -113,7 +118,7 @@ pub struct Departure {
 }
 
 /// How a departure shows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DepartedBy {
     /// Given the reference's values, it gives others.
