@@ -94,6 +94,10 @@ impl<'a> Values<'a> {
                 Some((found, _)) if pairs.iter().any(|other| other.value == found) => {
                     Err(format!("`{found}` is another place's already"))
                 }
+                // The place is the module's last call, the name its first.
+                Some((found, PlacePairing::Name)) if self.is_repeated(found) => {
+                    Err(format!("`{found}` is computed more than once"))
+                }
                 Some((found, paired_by)) => self.pair_of(place, value, found, paired_by, &heads),
             };
             match outcome {
@@ -155,6 +159,15 @@ impl<'a> Values<'a> {
             sizes,
             candidates,
         })
+    }
+
+    /// Whether other values have its name and a number, as those of a module called again.
+    fn is_repeated(&self, value: &str) -> bool {
+        let again = |name: &String| {
+            let rest = name.strip_prefix(value).and_then(|rest| rest.strip_prefix('_'));
+            rest.is_some_and(|rest| rest.parse::<usize>().is_ok())
+        };
+        self.shapes.keys().any(again)
     }
 
     fn by_name(&self) -> BTreeMap<String, &'a str> {
