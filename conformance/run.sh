@@ -84,5 +84,7 @@ done
 if [ -d .cache/models/all-MiniLM-L6-v2 ]; then
     echo "-- MiniLM as checkpoint, trace and export is one package"
     conformance/one_model.sh || status=1
+    echo "-- candle, graphs and PyTorch's recording of MiniLM are one model"
+    conformance/references.sh || status=1
 fi
 exit $status

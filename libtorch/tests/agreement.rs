@@ -120,6 +120,38 @@ fn libtorch_and_candle_agree() {
     }
 }
 
+/// A trace by PyTorch on what PyTorch recorded; `conformance/references.sh --libtorch` makes the folder.
+#[test]
+#[ignore = "needs a real model in every form in $CORER_AGREEMENT"]
+fn libtorch_on_a_real_model() {
+    let folder = PathBuf::from(std::env::var_os("CORER_AGREEMENT").expect("a folder"));
+    let entries = std::fs::read_dir(&folder).expect("a folder");
+    let traces = entries.map(|entry| entry.expect("an entry").path());
+    let traces: Vec<PathBuf> = traces
+        .filter(|path| path.extension().is_some_and(|ending| ending == "pt"))
+        .collect();
+    let golden = GoldenReference::open(&folder.join("recorded.safetensors")).expect("a recording");
+    let candle = CandleReference::open(&folder.join("checkpoint"), None).expect("a checkpoint");
+    assert!(!traces.is_empty());
+    for trace in traces {
+        let mut module = LibtorchReference::open(&trace).expect("loads");
+        let feed = Feed {
+            batch: 1,
+            length: golden.inputs().length,
+            inputs: Vec::new(),
+        };
+        module.prepare(&feed).expect("runs");
+        for (name, other) in [("PyTorch", &golden as &dyn Reference), ("candle", &candle)] {
+            let (worst, compared) = difference(&module, other, golden.inputs());
+            println!(
+                "{} in libtorch and {name}: {compared} values within {worst:.2e}",
+                trace.display()
+            );
+            assert!(worst <= 1e-5 && compared > 0, "{name}: {worst}");
+        }
+    }
+}
+
 #[test]
 fn libtorch_says_why_it_can_not_load_or_run() {
     let scratch = tempfile::tempdir().expect("a scratch directory");

@@ -1,6 +1,7 @@
 //! The source graph, computed op by op, against what PyTorch recorded of the same model.
 
 mod against_pytorch;
+mod agreement;
 mod places;
 
 use std::path::{Path, PathBuf};
