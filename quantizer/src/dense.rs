@@ -134,12 +134,20 @@ pub(crate) fn round_to(dtype: DataType, value: f32) -> f32 {
 
 /// Numbers as the type's little-endian bytes.
 pub(crate) fn to_bytes(dtype: DataType, values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0u8; values.len() * if dtype == DataType::Fp16 { 2 } else { 4 }];
     if dtype == DataType::Fp16 {
-        values
-            .iter()
-            .flat_map(|value| f16::from_f32(*value).to_le_bytes())
-            .collect()
+        let mut halves = [f16::ZERO; 1024];
+        for (values, bytes) in values.chunks(1024).zip(bytes.chunks_mut(2048)) {
+            let halves = &mut halves[..values.len()];
+            halves.convert_from_f32_slice(values);
+            for (half, bytes) in halves.iter().zip(bytes.as_chunks_mut::<2>().0) {
+                *bytes = half.to_le_bytes();
+            }
+        }
     } else {
-        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        for (value, bytes) in values.iter().zip(bytes.as_chunks_mut::<4>().0) {
+            *bytes = value.to_le_bytes();
+        }
     }
+    bytes
 }

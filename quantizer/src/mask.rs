@@ -1,5 +1,7 @@
 //! Which elements of a weight are kept.
 
+use corer_mil::DataType;
+use half::f16;
 use rayon::prelude::*;
 
 use crate::dense::{Dense, PIECE, Piece};
@@ -100,51 +102,68 @@ fn above(dense: &Dense, threshold: f32) -> Result<Mask, QuantizeError> {
 
 /// The magnitude of rank ⌊ratio · (N − 1)⌋: all up to it are pruned, as Core ML Tools' percentile has it.
 fn quantile(dense: &Dense, ratio: f64) -> Result<f32, QuantizeError> {
-    const HIGH: usize = 1 << 16;
     let rank = (ratio * dense.len().saturating_sub(1) as f64) as u64;
-    // Magnitudes order as their bits do: first by the upper 16 of 31 bits, then by the lower 15 of those that tie.
-    let key = |value: &f32| value.to_bits() & 0x7fff_ffff;
-    let count = |of: &(dyn Fn(u32) -> Option<usize> + Sync)| {
-        let add = |mut a: Vec<u64>, b: Vec<u64>| {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-            a
-        };
-        let len = dense.len();
-        (0..len.div_ceil(PIECE))
-            .into_par_iter()
-            .with_min_len(16)
-            .try_fold(
-                || (vec![0u64; HIGH], Piece::default()),
-                |(mut counts, mut piece), index| {
-                    let start = index * PIECE;
-                    dense.read(start..(start + PIECE).min(len), &mut piece)?;
-                    dense.check_finite(start, &piece.values)?;
-                    for value in &piece.values {
-                        if let Some(bin) = of(key(value)) {
-                            counts[bin] += 1;
-                        }
-                    }
-                    Ok::<_, QuantizeError>((counts, piece))
-                },
-            )
-            .map(|result| result.map(|(counts, _)| counts))
-            .try_reduce(|| vec![0; HIGH], |a, b| Ok(add(a, b)))
-    };
-    let find = |counts: &[u64], mut rank: u64| {
-        for (bin, count) in counts.iter().enumerate() {
-            if rank < *count {
-                return (bin as u32, rank);
+    // Magnitudes order as their bits do. Those of fp16 are few enough to be counted one by one; others are found by the
+    // upper 16 of 31 bits, then by the lower 15 of those that tie.
+    if dense.dtype == DataType::Fp16 {
+        let counts = counts(dense, |piece, counts| {
+            for half in &piece.halves {
+                counts[usize::from(half & 0x7fff)] += 1;
             }
-            rank -= count;
+        })?;
+        return Ok(f16::from_bits(find(&counts, rank).0 as u16).to_f32());
+    }
+    let key = |value: &f32| value.to_bits() & 0x7fff_ffff;
+    let upper = counts(dense, |piece, counts| {
+        for value in &piece.values {
+            counts[(key(value) >> 15) as usize] += 1;
         }
-        (counts.len() as u32 - 1, 0)
-    };
-    let (high, rest) = find(&count(&|key| Some((key >> 15) as usize))?, rank);
-    let (low, _) = find(
-        &count(&|key| (key >> 15 == high).then_some((key & 0x7fff) as usize))?,
-        rest,
-    );
-    Ok(f32::from_bits(high << 15 | low))
+    })?;
+    let (high, rest) = find(&upper, rank);
+    let lower = counts(dense, |piece, counts| {
+        for key in piece.values.iter().map(key).filter(|key| key >> 15 == high) {
+            counts[(key & 0x7fff) as usize] += 1;
+        }
+    })?;
+    Ok(f32::from_bits(high << 15 | find(&lower, rest).0))
+}
+
+/// What `add` counts in every piece.
+fn counts(dense: &Dense, add: impl Fn(&Piece, &mut [u64]) + Sync) -> Result<Vec<u64>, QuantizeError> {
+    const BINS: usize = 1 << 16;
+    let len = dense.len();
+    (0..len.div_ceil(PIECE))
+        .into_par_iter()
+        .with_min_len(16)
+        .try_fold(
+            || (vec![0u64; BINS], Piece::default()),
+            |(mut counts, mut piece), index| {
+                let start = index * PIECE;
+                dense.read(start..(start + PIECE).min(len), &mut piece)?;
+                dense.check_finite(start, &piece.values)?;
+                add(&piece, &mut counts);
+                Ok::<_, QuantizeError>((counts, piece))
+            },
+        )
+        .map(|result| result.map(|(counts, _)| counts))
+        .try_reduce(
+            || vec![0; BINS],
+            |mut a, b| {
+                a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                Ok(a)
+            },
+        )
+}
+
+/// The bin with the element of a rank, and its rank there.
+fn find(counts: &[u64], mut rank: u64) -> (u32, u64) {
+    for (bin, count) in counts.iter().enumerate() {
+        if rank < *count {
+            return (bin as u32, rank);
+        }
+        rank -= count;
+    }
+    (counts.len() as u32 - 1, 0)
 }
 
 /// Zeroes the smallest of each few neighbours along `axis`; what is missing from the last few counts as zero already.

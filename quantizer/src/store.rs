@@ -176,18 +176,22 @@ impl Work<'_> {
                     encoder.encode(start, piece);
                     let mut numbers = Vec::new();
                     if let Some(mask) = self.mask {
+                        let whole = matches!(self.codec, Codec::Dense);
+                        numbers.resize(if whole { piece.values.len() } else { 0 }, 0.0);
                         let mut kept = 0;
+                        // Written whether kept or not, and overwritten if not: which it is can't be foretold.
                         for offset in 0..piece.values.len() {
-                            if mask.keeps(start + offset) {
-                                encoder.codes[kept] = encoder.codes[offset];
-                                kept += 1;
-                                if matches!(self.codec, Codec::Dense) {
-                                    numbers.push(piece.values[offset]);
-                                }
+                            let keep = mask.keeps(start + offset);
+                            if whole {
+                                numbers[kept] = piece.values[offset];
                             } else {
-                                encoder.decoded[offset] = 0.0;
+                                encoder.codes[kept] = encoder.codes[offset];
                             }
+                            kept += usize::from(keep);
+                            let decoded = &mut encoder.decoded[offset];
+                            *decoded = if keep { *decoded } else { 0.0 };
                         }
+                        numbers.truncate(kept);
                         encoder.codes.truncate(kept);
                     }
                     let deviation = Deviation::measure(&piece.values, &encoder.decoded);
