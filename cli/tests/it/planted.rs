@@ -7,7 +7,7 @@ use corer_mil::{Binding, Block, NamedType, Operation, Value};
 use corer_proto::{Model, Package, WriteOptions};
 use serde_json::Value as Json;
 
-use crate::harness::{Scratch, fixture};
+use crate::harness::{Scratch, fixture, fixtures};
 
 /// Channels of the fixture's hidden state, and of one head.
 const HIDDEN: usize = 64;
@@ -306,4 +306,61 @@ fn every_planted_fault_fails_in_the_ane_layout() {
 #[test]
 fn every_planted_fault_fails_in_the_standard_layout() {
     every_fault(Layout::Standard);
+}
+
+/// Every family's encoder, as converted: what `--drift` must not find fault with.
+#[test]
+fn nothing_departs_in_a_sound_package_of_any_family() {
+    let scratch = Scratch::new();
+    let families = std::fs::read_dir(fixtures().join("families")).expect("the families");
+    let mut models: Vec<_> = families.map(|entry| entry.expect("a family").path()).collect();
+    models.sort();
+    assert!(models.len() > 10, "{models:?}");
+    for (model, layout) in models
+        .iter()
+        .flat_map(|model| [(model, "ane"), (model, "standard")])
+    {
+        let model = model.join("feature-extraction").display().to_string();
+        let convert = [
+            "convert",
+            &model,
+            "-o",
+            "Sound.mlpackage",
+            "--force",
+            "--sequence-length",
+            "32",
+            "--layout",
+            layout,
+        ];
+        let output = scratch.output(&convert);
+        assert!(
+            output.status.success(),
+            "{model}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let output = scratch.output(&[
+            "verify",
+            "Sound.mlpackage",
+            "--reference",
+            &model,
+            "--fast",
+            "--drift",
+            "--random-tokens",
+            "16",
+            "--json",
+        ]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let report: Json =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{model}: {error}: {said}"));
+        let drift = &report["drift"];
+        assert!(
+            drift["blocks"].as_array().is_some_and(|blocks| blocks.len() > 1),
+            "{model}, {layout}: {drift}"
+        );
+        assert_eq!(
+            drift.get("departure").unwrap_or(&Json::Null),
+            &Json::Null,
+            "{model}, {layout}"
+        );
+    }
 }

@@ -55,8 +55,9 @@ pub(super) struct Arrangement {
 
 impl Arrangement {
     /// Every way a value of `shape` may lie, the plainest first; none when it can't be the same value. `heads` are
-    /// numbers of heads the program views channels in.
-    pub(super) fn candidates(shape: &[usize], sizes: Sizes, heads: &[usize]) -> Vec<Self> {
+    /// numbers of heads the program views channels in, `terms` is how many products a score is the sum of: scores are
+    /// divided by √(terms · width).
+    pub(super) fn candidates(shape: &[usize], sizes: Sizes, heads: &[usize], terms: usize) -> Vec<Self> {
         let Sizes {
             rows,
             positions,
@@ -75,8 +76,8 @@ impl Arrangement {
         };
         let mut all = vec![plain];
         for heads in heads.iter().filter(|heads| channels % **heads == 0) {
-            #[allow(clippy::cast_precision_loss)] // a head's width
-            let scale = ((channels / heads) as f32).sqrt().recip();
+            #[allow(clippy::cast_precision_loss)] // a few heads' width
+            let scale = ((terms * channels / heads) as f32).sqrt().recip();
             let interleaved = Self {
                 heads: Some(*heads),
                 ..plain
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn heads_interleaved_and_channels_first_by_hand() {
-        let candidates = Arrangement::candidates(&[1, 4, 1, 2], SIZES, &[2]);
+        let candidates = Arrangement::candidates(&[1, 4, 1, 2], SIZES, &[2], 1);
         let names: Vec<String> = candidates.iter().map(ToString::to_string).collect();
         assert_eq!(
             names[..2],
@@ -184,8 +185,8 @@ mod tests {
 
     #[test]
     fn other_shapes_are_other_values() {
-        assert!(Arrangement::candidates(&[1, 4, 2, 2], SIZES, &[]).is_empty());
-        assert!(Arrangement::candidates(&[2, 2, 4], SIZES, &[]).is_empty());
+        assert!(Arrangement::candidates(&[1, 4, 2, 2], SIZES, &[], 1).is_empty());
+        assert!(Arrangement::candidates(&[2, 2, 4], SIZES, &[], 1).is_empty());
         assert_eq!(Sizes::of(&[1, 2, 3, 4]), None);
     }
 }

@@ -41,6 +41,16 @@ pub(super) struct Values<'a> {
 /// Operations that are a module of their own with their weight.
 const WEIGHED: [&str; 4] = ["conv", "linear", "gather", "layer_norm"];
 
+/// Operations that give what they take in another shape, order or format.
+const MOVING: [&str; 6] = [
+    "cast",
+    "expand_dims",
+    "identity",
+    "reshape",
+    "squeeze",
+    "transpose",
+];
+
 /// Ends that writers give names of weights, outermost first.
 const WEIGHT_ENDS: [&str; 7] = [
     "_to_fp16",
@@ -122,8 +132,15 @@ impl<'a> Values<'a> {
         let find = |group: &&[(Place, Tensor)]| {
             let (_, value) = group.first()?;
             let named = group.iter().find_map(|(place, _)| by_name.get(&key(place)));
-            let named = named.map(|value| (*value, PlacePairing::Name));
-            named.or_else(|| Some((self.output(value, results)?, PlacePairing::Output)))
+            let output = self.output(value, results);
+            match (named, output) {
+                // A module's last value is an output, and the name is an earlier one's: a layer without its activation.
+                (Some(named), Some(output)) if self.unmoved(output) != *named => {
+                    Some((output, PlacePairing::Output))
+                }
+                (Some(named), _) => Some((*named, PlacePairing::Name)),
+                (None, output) => Some((output?, PlacePairing::Output)),
+            }
         };
         groups.iter().map(find).collect()
     }
@@ -140,7 +157,7 @@ impl<'a> Values<'a> {
         let shape = &self.shapes[value];
         let differ = || format!("`{value}` has shape {shape:?}, the reference {:?}", exact.shape());
         let sizes = Sizes::of(exact.shape()).ok_or_else(differ)?;
-        let candidates = Arrangement::candidates(shape, sizes, heads);
+        let candidates = Arrangement::candidates(shape, sizes, heads, score_terms(self.body));
         if candidates.is_empty() {
             return Err(differ());
         }
@@ -215,6 +232,21 @@ impl<'a> Values<'a> {
         let (ours, _) = self.outputs.iter().find(same)?;
         self.shapes.get_key_value(ours).map(|(name, _)| name.as_str())
     }
+
+    /// The value that `value` is but for its shape and order.
+    fn unmoved(&self, mut value: &'a str) -> &'a str {
+        for operation in self.body.operations.iter().rev() {
+            if !operation.outputs.iter().any(|output| output.name == value) {
+                continue;
+            }
+            let from = operation.inputs.get("x").and_then(|from| from.first());
+            match from {
+                Some(Binding::Name(from)) if MOVING.contains(&operation.op.as_str()) => value = from,
+                _ => break,
+            }
+        }
+        value
+    }
 }
 
 /// A path or a name without what identifiers can't hold, and without what was put before a leading digit.
@@ -240,4 +272,22 @@ fn head_counts(shapes: &BTreeMap<String, Vec<usize>>, body: &Block) -> Vec<usize
         }
     }
     found.into_iter().collect()
+}
+
+/// How many products a score of attention is the sum of: one, but for DeBERTa, which adds one by positions and one of
+/// positions. Each softmax has those before it and one behind it.
+fn score_terms(body: &Block) -> usize {
+    let count = |names: &[&str]| {
+        let named = body
+            .operations
+            .iter()
+            .filter(|operation| names.contains(&operation.op.as_str()));
+        named.count()
+    };
+    let (products, softmaxes) = (count(&["einsum", "matmul"]), count(&["softmax"]));
+    products
+        .saturating_sub(softmaxes)
+        .checked_div(softmaxes)
+        .unwrap_or(1)
+        .max(1)
 }
