@@ -6,6 +6,8 @@ use corer_runtime::{ACCUMULATOR_LIMIT, AneRules, HALF_MAX};
 
 use crate::inputs::InputRow;
 use crate::metrics::{LabelledReport, OutputComparison, OutputKind, ScoreReport};
+use crate::report::Decibels;
+use crate::report::drift::{BlockDrift, DepartedBy, Departure, DriftErrors, DriftReport};
 use crate::report::numerics::{
     HeadroomReport, LossReport, ModeReport, NumericsReport, RuleReport, SumsReport,
 };
@@ -159,5 +161,41 @@ fn report(reference: [[f32; 2]; 2], package: [[f32; 2]; 2]) -> VerifyReport {
         interrupted: false,
         drift: None,
         drift_missing: None,
+    }
+}
+
+/// A drift that departs at its second block.
+pub(super) fn departed() -> DriftReport {
+    let errors = |sqnr, max_abs| DriftErrors {
+        sqnr: Decibels(sqnr),
+        max_abs,
+        nonfinite: 0,
+    };
+    let block = |place: &str, cumulative, isolated| BlockDrift {
+        place: place.into(),
+        operation: place.replace('.', "_"),
+        cumulative,
+        isolated,
+    };
+    DriftReport {
+        bucket: "main".into(),
+        reference: "the source's operations".into(),
+        rows: 16,
+        threshold: 35.0,
+        blocks: vec![
+            block("embeddings", errors(70.0, 1e-3), errors(70.0, 1e-3)),
+            block("encoder.layer.0", errors(12.5, 2.0), errors(13.25, 2.0)),
+        ],
+        operations: Vec::new(),
+        unpaired: Vec::new(),
+        departure: Some(Departure {
+            block: "encoder.layer.0".into(),
+            operation: "encoder_layer_0_<dense>".into(),
+            op: "linear".into(),
+            place: "encoder.layer.0.dense".into(),
+            sqnr: Decibels(13.25),
+            by: DepartedBy::Itself,
+            within: vec!["encoder_layer_0_<dense>".into()],
+        }),
     }
 }

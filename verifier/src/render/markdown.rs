@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::arithmetics::{self, HeadroomRow, LossRow};
 use super::figures::{Extremes, bytes, count, decibels, held};
 use super::{Document, Entry, meaning};
+use crate::report::drift::DriftReport;
 use crate::report::numerics::NumericsReport;
 use crate::report::{BucketReport, VerifyReport};
 
@@ -96,6 +97,29 @@ fn measured(out: &mut Lines, entry: &Entry<'_>) {
         .or_else(|| buckets.next());
     if let Some(bucket) = default {
         details(out, report, bucket);
+    }
+    if let Some(found) = &report.drift {
+        drift(out, found);
+    }
+}
+
+fn drift(out: &mut Lines, found: &DriftReport) {
+    out.line("");
+    out.line(match &found.departure {
+        Some(departure) => format!("Departs first at {}", escape(&departure.to_string())),
+        None => format!("No operation is below {} dB.", found.threshold),
+    });
+    out.line("");
+    out.line("| block | gathered | by itself | largest error |");
+    out.line("|---|---:|---:|---:|");
+    for block in &found.blocks {
+        out.line(format!(
+            "| {} | {} | {} | {:.2e} |",
+            escape(&block.place),
+            decibels(block.cumulative.sqnr),
+            decibels(block.isolated.sqnr),
+            block.cumulative.max_abs
+        ));
     }
 }
 

@@ -3,6 +3,7 @@
 //! `report.html.j2` is the page, with everything escaped that is not said to be safe; these modules say what stands in
 //! it, one for each kind of section. A section is there when the report has what it shows.
 
+mod drift;
 mod errors;
 mod gate;
 mod meaning;
@@ -253,5 +254,32 @@ mod tests {
         let verdict = body.find("Partial").expect("a mark");
         assert!(verdict < body.find("<h1").expect("a heading"));
         assert!(body.contains("Stopped before all inputs were compared"));
+    }
+
+    #[test]
+    fn a_departure_is_named_and_drawn() {
+        let mut report = examples::failed();
+        report.drift = Some(examples::departed());
+        let text = page(&[Entry {
+            name: "int8",
+            report: &report,
+        }]);
+        assert!(
+            text.contains("Departs first at <code>encoder_layer_0_&lt;dense&gt; (linear) in encoder.layer.0")
+        );
+        // Past the limit in both ways of looking; the block before it in neither.
+        assert!(
+            text.contains(r#"<rect class="bar result over""#)
+                && text.contains(r#"<rect class="bar sum over""#)
+        );
+        assert!(text.contains("<title>embeddings: gathered 70.00 dB</title>"));
+        assert!(text.contains("<title>encoder.layer.0: by itself 13.25 dB</title>"));
+        report.drift = None;
+        report.drift_missing = Some("a recording has no inner values".into());
+        let text = page(&[Entry {
+            name: "int8",
+            report: &report,
+        }]);
+        assert!(text.contains("Not looked for: a recording has no inner values"));
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::drift::Drift;
 use super::errors::{self, Chart};
 use super::gate::{self, ReasonView};
 use super::meaning::Meaning;
@@ -32,6 +33,8 @@ pub(super) struct Variant<'a> {
     charts: Vec<Chart<'a>>,
     worst: Vec<WorstRows<'a>>,
     meaning: Option<Meaning>,
+    drift: Option<Drift<'a>>,
+    drift_missing: Option<&'a str>,
     numerics: Option<Numerics<'a>>,
     limits: Vec<(&'static str, String)>,
     probes: Vec<String>,
@@ -81,6 +84,8 @@ impl<'a> Variant<'a> {
                 .flat_map(|bucket| bucket.outputs.iter().filter_map(WorstRows::of))
                 .collect(),
             meaning: default.map(Meaning::of),
+            drift: report.drift.as_ref().map(Drift::of),
+            drift_missing: report.drift_missing.as_deref(),
             numerics: default.and_then(|bucket| Numerics::of(report, bucket)),
             limits: default.map_or_else(Vec::new, |bucket| gate::limits(&bucket.thresholds.limits())),
             probes: default.map_or_else(Vec::new, gate::probes),
