@@ -17,7 +17,7 @@ use crate::error::PublishError;
 const SCHEMA: u32 = 3;
 
 /// Largest report read, in bytes.
-const MOST_BYTES: u64 = 64 << 20;
+pub(crate) const MOST_BYTES: u64 = 64 << 20;
 
 /// The report's name inside a report directory.
 const FILE_NAME: &str = "report.json";

@@ -36,5 +36,5 @@ pub use reference::golden::GoldenReference;
 pub use reference::package::PackageReference;
 pub use report::VerifyReport;
 pub use tensor::Tensor;
-pub use verdict::{Reason, ThresholdOverrides, Thresholds, Verdict};
+pub use verdict::{Drops, Gate, GateReport, Reason, ThresholdOverrides, Thresholds, Verdict};
 pub use verify::{Numerics, VerifyRequest, verify};

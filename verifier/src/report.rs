@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::metrics::{Agreement, Bin, Divergence, LabelledReport, OutputKind, SpanMatch, TopFive};
-use crate::verdict::{Thresholds, Verdict};
+use crate::verdict::{GateReport, Thresholds, Verdict};
 
 pub use number::Number;
 pub(crate) use number::{finite_or_text, optional};
@@ -120,6 +120,9 @@ pub struct BucketReport {
     pub probes: ProbeReport,
     /// The limits applied.
     pub thresholds: Thresholds,
+    /// Limits that only warn, and those against an earlier report, where there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateReport>,
     /// Other arithmetics and headroom, where they were looked at; no part of the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub numerics: Option<numerics::NumericsReport>,

@@ -1,5 +1,7 @@
 //! Pass or fail, and why.
 
+mod gate;
+
 use std::fmt;
 
 use corer_runtime::Arithmetic;
@@ -10,6 +12,8 @@ use crate::metrics::OutputKind;
 use crate::report::{
     BucketReport, ErrorReport, Number, OutputReport, Precision, ProbeReport, finite_or_text, optional,
 };
+
+pub use gate::{Drops, Gate, GateReport};
 
 /// What a package must reach.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -295,6 +299,14 @@ impl Verdict {
             let (found, limit) = ("interrupted".to_owned(), "all of it".to_owned());
             self.reasons.push(Reason::of(None, "comparison", found, limit));
         }
+        self
+    }
+
+    /// This verdict, unless there is a reason against it.
+    #[must_use]
+    pub(crate) fn with(mut self, reason: Option<Reason>) -> Self {
+        self.passed &= reason.is_none();
+        self.reasons.extend(reason);
         self
     }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use corer_proto::Package;
 use corer_verifier::{
-    AneRules, Arithmetic, Drift, InputError, Inputs, Labels, Numerics, Progress as _, Task,
+    AneRules, Arithmetic, Drift, Drops, InputError, Inputs, Labels, Numerics, Progress as _, Task,
     ThresholdOverrides, VerifyError, VerifyReport, VerifyRequest,
 };
 use serde::Serialize;
 
+use super::gate::{self, Asked, Limits};
 use super::reference::{Against, ENGINES, Engine};
 use super::reports;
 use crate::arguments::one_of;
@@ -92,6 +93,9 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     thresholds: ThresholdArguments,
 
+    #[command(flatten)]
+    gate: GateArguments,
+
     #[arg(long, value_name = "DIR", help = reports::HELP)]
     report: Option<PathBuf>,
 
@@ -143,6 +147,76 @@ struct ThresholdArguments {
     /// Accept NaN and infinities where the mask is all zero
     #[arg(long, help_heading = THRESHOLDS)]
     allow_nonfinite_without_tokens: bool,
+}
+
+/// Limits from a file, and being no worse than before.
+#[derive(clap::Args)]
+struct GateArguments {
+    /// Take limits from the [gate] table of a TOML file, such as a release's manifest; flags come before it. Its
+    /// [gate.warn] only warns
+    #[arg(long, value_name = "FILE", help_heading = THRESHOLDS)]
+    gate: Option<PathBuf>,
+
+    /// Take those of [gate.NAME] in the file first
+    #[arg(long, value_name = "NAME", requires = "gate", help_heading = THRESHOLDS)]
+    variant: Option<String>,
+
+    /// An earlier report.json the package must not be worse than by more than:
+    #[arg(long, value_name = "REPORT", help_heading = THRESHOLDS)]
+    baseline: Option<PathBuf>,
+
+    /// Most PSNR an output may lose against the earlier report
+    #[arg(long, value_name = "DB", help_heading = THRESHOLDS)]
+    max_psnr_drop: Option<f64>,
+
+    /// Most its lowest cosine may lose
+    #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
+    max_cosine_drop: Option<f64>,
+
+    /// Most its share of equal decisions may lose
+    #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
+    max_top1_drop: Option<f64>,
+
+    /// Most its share of equal nearest neighbours may lose
+    #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
+    max_overlap_drop: Option<f64>,
+
+    /// Most its largest absolute error may grow
+    #[arg(long, value_name = "X", help_heading = THRESHOLDS)]
+    max_abs_growth: Option<f64>,
+}
+
+impl GateArguments {
+    /// What is asked: flags, then the file.
+    fn asked(&self, figures: ThresholdOverrides) -> Result<Asked, Failure> {
+        let flags = Limits {
+            figures,
+            drops: Drops {
+                psnr: self.max_psnr_drop,
+                cosine: self.max_cosine_drop,
+                top1: self.max_top1_drop,
+                neighbour_overlap: self.max_overlap_drop,
+                max_abs: self.max_abs_growth,
+            },
+        };
+        let mut asked = match &self.gate {
+            Some(file) => Asked::read(file, self.variant.as_deref())?,
+            None => Asked::default(),
+        };
+        asked.fail = flags.or(asked.fail);
+        asked.baseline = self.baseline.clone().or(asked.baseline);
+        match (&asked.baseline, asked.compares()) {
+            (None, true) => {
+                let message = "a limit against an earlier report, and no report";
+                Err(Failure::new(Exit::Usage, message).hint("name it with --baseline"))
+            }
+            (Some(report), false) => {
+                let message = format!("{}: an earlier report, and no limit against it", report.display());
+                Err(Failure::new(Exit::Usage, message).hint("say by how much, such as --max-psnr-drop 1"))
+            }
+            _ => Ok(asked),
+        }
+    }
 }
 
 /// What is looked at beside the verdict.
@@ -505,6 +579,8 @@ impl Arguments {
                 tokenizer: self.tokenizer.clone(),
             },
         };
+        let asked = self.gate.asked(self.thresholds.overrides())?;
+        let earlier = asked.baseline.as_deref().map(gate::earlier_report).transpose()?;
         let labels = self.labels.as_deref().map(Labels::open).transpose();
         Ok(Verification {
             package: self.package.clone(),
@@ -516,7 +592,8 @@ impl Arguments {
                 numerics: self.numerics.wanted(self.arithmetic),
                 threads: self.threads.map(NonZeroUsize::get),
                 pairs: self.outputs.clone(),
-                thresholds: self.thresholds.overrides(),
+                thresholds: asked.fail.figures,
+                gate: asked.gate(earlier),
                 labels: labels.map_err(|error| verify_failure(error.into()))?,
                 ..VerifyRequest::new(inputs)
             },

@@ -9,6 +9,7 @@ mod explain;
 mod exports;
 mod families;
 mod faults;
+mod gate;
 mod harness;
 mod help;
 mod inspect;

@@ -18,17 +18,17 @@ use crate::report::{
 use crate::verdict::{Thresholds, Verdict};
 
 /// A package that computes what it should, to fp16's rounding.
-pub(super) fn passed() -> VerifyReport {
+pub(crate) fn passed() -> VerifyReport {
     report([[0.5, -1.25], [2.0, 0.75]], [[0.500_1, -1.25], [2.0, 0.750_1]])
 }
 
 /// One that is far off in input 1.
-pub(super) fn failed() -> VerifyReport {
+pub(crate) fn failed() -> VerifyReport {
     report([[0.5, -1.25], [2.0, 0.75]], [[0.5, -1.25], [1.75, 0.75]])
 }
 
 /// The good one with everything that can be asked for: labels, other arithmetics, headroom and losses, with a warning.
-pub(super) fn looked_into() -> VerifyReport {
+pub(crate) fn looked_into() -> VerifyReport {
     let mut report = passed();
     let bucket = &mut report.buckets[0];
     bucket.outputs[0].labelled = Some(LabelledReport {
@@ -127,6 +127,7 @@ fn report(reference: [[f32; 2]; 2], package: [[f32; 2]; 2]) -> VerifyReport {
         numerics: None,
         probes,
         thresholds,
+        gate: None,
     };
     VerifyReport {
         schema: SCHEMA,

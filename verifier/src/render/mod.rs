@@ -92,4 +92,4 @@ pub struct RenderError {
 }
 
 #[cfg(test)]
-mod examples;
+pub(crate) mod examples;

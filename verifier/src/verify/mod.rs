@@ -17,7 +17,7 @@ use crate::probes;
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::report::{BucketReport, ExecutionReport, NotJudged, PackageReport, SCHEMA, VerifyReport};
-use crate::verdict::{ThresholdOverrides, Thresholds, Verdict};
+use crate::verdict::{Gate, ThresholdOverrides, Thresholds, Verdict};
 
 pub(crate) use feed::{Feeder, fit};
 pub use numerics::Numerics;
@@ -37,6 +37,8 @@ pub struct VerifyRequest {
     pub pairs: Vec<(String, String)>,
     /// Thresholds that replace the defaults for the package's precision.
     pub thresholds: ThresholdOverrides,
+    /// Limits that only warn, and an earlier report it must not be much worse than.
+    pub gate: Gate,
     /// Known answers to the texts.
     pub labels: Option<Labels>,
     /// What else its values are looked at for, in the bucket a caller gets by default.
@@ -53,6 +55,7 @@ impl VerifyRequest {
             threads: None,
             pairs: Vec::new(),
             thresholds: ThresholdOverrides::default(),
+            gate: Gate::default(),
             labels: None,
             numerics: Numerics::none(),
         }
@@ -139,7 +142,9 @@ pub fn verify(
         schema: SCHEMA,
         corer: env!("CARGO_PKG_VERSION").to_owned(),
         tool_sha256: None,
-        verdict: Verdict::over(&judged).unless(interrupted),
+        verdict: Verdict::over(&judged)
+            .with(request.gate.incomparable(&judged))
+            .unless(interrupted),
         package: PackageReport {
             path: interface::shown(&package.path),
             digest: package.digest()?,
@@ -200,13 +205,19 @@ fn judge(
         batch: bucket.batch,
         length: bucket.length,
         default: bucket.default,
-        verdict: Verdict::reach(&outputs, &probes, &thresholds),
+        verdict: request.gate.apply(
+            Verdict::reach(&outputs, &probes, &thresholds),
+            &bucket.name,
+            &outputs,
+            &probes,
+        ),
         precision: subject.precision,
         inputs: feed::describe(&inputs, not_taken),
         outputs,
         spans: compared.spans,
         probes,
         thresholds,
+        gate: request.gate.report(),
         numerics,
     })
 }

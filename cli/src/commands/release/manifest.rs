@@ -9,9 +9,9 @@ use corer_mil::Target;
 use corer_publisher::reference::check_tag;
 use corer_publisher::{Location, Reference};
 use corer_quantizer::Scheme;
-use corer_verifier::ThresholdOverrides;
 
-use super::toml_reader::{Mistake, Section, Source, suggestion};
+use super::super::gate::Asked;
+use super::super::toml_reader::{Mistake, Section, Source, suggestion};
 
 const KEYS: &[&str] = &[
     "name",
@@ -31,14 +31,6 @@ const KEYS: &[&str] = &[
     "publish",
 ];
 const VERIFY_KEYS: &[&str] = &["texts", "reference", "golden"];
-const GATE_KEYS: &[&str] = &[
-    "min-psnr",
-    "min-cosine",
-    "max-abs",
-    "min-top1",
-    "min-overlap",
-    "max-padding-change",
-];
 const PUBLISH_KEYS: &[&str] = &["to", "default", "failing", "sign-key"];
 /// Those a misspelled one is likely to be.
 const COMMON_VARIANTS: &[&str] = &[
@@ -89,8 +81,8 @@ pub(super) struct Variant {
     pub(super) precision: Precision,
     /// How its weights are compressed, if they are.
     pub(super) scheme: Option<Scheme>,
-    /// What replaces the default thresholds.
-    pub(super) gate: ThresholdOverrides,
+    /// What is asked of it.
+    pub(super) gate: Asked,
 }
 
 /// What a release is judged against.
@@ -137,7 +129,7 @@ impl Manifest {
         if let Err(reason) = check_name(&name) {
             root.parsed("name", &[], |_| Err::<(), _>(reason))?;
         }
-        let variants = variants(source, &root)?;
+        let variants = variants(source, &document, &root)?;
         let empty = toml::de::DeTable::new();
         let verify = Section::new(
             source,
@@ -234,14 +226,14 @@ fn check_name(name: &str) -> Result<(), String> {
     Err("takes letters, digits, `-`, `_` and `.`".to_owned())
 }
 
-fn variants(source: Source<'_>, root: &Section<'_, '_>) -> Result<Vec<Variant>, Mistake> {
+fn variants(
+    source: Source<'_>,
+    document: &toml::de::DeTable<'_>,
+    root: &Section<'_, '_>,
+) -> Result<Vec<Variant>, Mistake> {
     let given = root.texts("variants")?;
     let given = given.unwrap_or_else(|| vec![("fp16".to_owned(), 0..0)]);
     let names: Vec<_> = given.iter().map(|(name, _)| name.as_str()).collect();
-    let empty = toml::de::DeTable::new();
-    let gate_keys = [GATE_KEYS, &names[..]].concat();
-    let gate = Section::new(source, root.table("gate")?.unwrap_or(&empty), "gate", &gate_keys)?;
-    let general = thresholds(&gate)?;
     let mut variants: Vec<Variant> = Vec::new();
     for (name, span) in &given {
         if variants.iter().any(|other| other.name == *name) {
@@ -257,44 +249,18 @@ fn variants(source: Source<'_>, root: &Section<'_, '_>) -> Result<Vec<Variant>, 
                 return Err(mistake);
             }
         };
-        let own = Section::new(source, gate.table(name)?.unwrap_or(&empty), "gate", GATE_KEYS)?;
         variants.push(Variant {
             name: name.clone(),
             label: name.replace(['+', ':'], "_"),
             precision,
             scheme,
-            gate: over(thresholds(&own)?, general),
+            gate: Asked::of(source, document, &names, Some(name))?,
         });
     }
     if variants.is_empty() {
         return Err(source.mistake(0..0, "`variants` names none"));
     }
     Ok(variants)
-}
-
-#[allow(clippy::cast_possible_truncation)] // limits on f32 errors
-fn thresholds(gate: &Section<'_, '_>) -> Result<ThresholdOverrides, Mistake> {
-    Ok(ThresholdOverrides {
-        min_psnr: gate.number("min-psnr")?,
-        min_cosine: gate.number("min-cosine")?,
-        max_abs: gate.number("max-abs")?.map(|limit| limit as f32),
-        min_top1: gate.number("min-top1")?,
-        min_neighbour_overlap: gate.number("min-overlap")?,
-        finite_without_tokens: None,
-        max_change_under_padding: gate.number("max-padding-change")?.map(|limit| limit as f32),
-    })
-}
-
-fn over(own: ThresholdOverrides, general: ThresholdOverrides) -> ThresholdOverrides {
-    ThresholdOverrides {
-        min_psnr: own.min_psnr.or(general.min_psnr),
-        min_cosine: own.min_cosine.or(general.min_cosine),
-        max_abs: own.max_abs.or(general.max_abs),
-        min_top1: own.min_top1.or(general.min_top1),
-        min_neighbour_overlap: own.min_neighbour_overlap.or(general.min_neighbour_overlap),
-        finite_without_tokens: own.finite_without_tokens.or(general.finite_without_tokens),
-        max_change_under_padding: own.max_change_under_padding.or(general.max_change_under_padding),
-    }
 }
 
 /// A place to publish to, below the manifest's directory unless absolute.

@@ -1,9 +1,9 @@
 //! `corer release`: one file says what is released; what comes out was judged, and is what was judged.
 
 mod cache;
+mod earlier;
 mod manifest;
 mod stages;
-mod toml_reader;
 mod view;
 
 use std::fs::{self, File};
@@ -16,6 +16,7 @@ use corer_publisher::{Bundle, BundleRequest, Reference, Version};
 use corer_verifier::render::{Document, Entry};
 use serde::Serialize;
 
+use super::toml_reader::Mistake;
 use super::trust::Signing;
 use super::{publish, reports};
 use crate::exit_codes::{self, Exit};
@@ -92,6 +93,12 @@ Manifest (paths are relative to it; all but name, source and to may be left out)
   golden = \"expected.safetensors\"      # recorded inputs and outputs
   [gate]                               # as for `corer verify`: min-psnr, min-cosine, max-abs,
   min-psnr = 65                        # min-top1, min-overlap, max-padding-change
+  max-psnr-drop = 1                    # how much worse than the last one published under the tag:
+                                       # also max-cosine-drop, max-top1-drop, max-overlap-drop and
+                                       # max-abs-growth; or worse than this one:
+  baseline = \"last/report.json\"
+  [gate.warn]                          # the same keys: only a warning
+  min-psnr = 70
   [gate.int8]                          # for one variant
   min-psnr = 40
   [publish]
@@ -113,7 +120,7 @@ pub(crate) fn run(arguments: &Arguments, quiet: bool) -> Result<Exit, Failure> {
     };
     // A key that can't be read should not be found out after an hour's work.
     let key = arguments.signing.key(manifest.sign_key.as_deref())?;
-    let stages = Stages::new(&manifest, quiet)?;
+    let stages = Stages::new(&manifest, arguments.plain_http, quiet)?;
     if arguments.dry_run {
         return plan(&stages).map(|()| Exit::Done);
     }
@@ -173,14 +180,7 @@ fn read(path: &Path, to: Option<&Reference>) -> Result<Manifest, Failure> {
         let failure = Failure::new(Exit::Usage, format!("{}: {error}", path.display()));
         failure.hint("`corer init CHECKPOINT` writes a manifest")
     })?;
-    let mut manifest = Manifest::parse(path, &text).map_err(|mut mistake| {
-        let hint = mistake.hint.take();
-        let failure = Failure::new(Exit::Usage, mistake);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    })?;
+    let mut manifest = Manifest::parse(path, &text).map_err(Mistake::into_failure)?;
     if let Some(to) = to {
         to.tag().map_err(publish::failure)?;
         manifest.to = to.clone();
@@ -230,7 +230,10 @@ fn plan(stages: &Stages<'_>) -> Result<(), Failure> {
             None => (Outcome::Planned, ""),
         };
         stages.view.stage("convert", &variant.name, outcome, said)?;
-        let judged = made.and_then(|digest| stages.judged_before(variant, &digest));
+        let judged = match made {
+            Some(digest) => stages.judged_before(variant, &digest, &stages.earlier(variant, &digest)?),
+            None => None,
+        };
         let (outcome, said) = match &judged {
             Some(report) if report.report.verdict.passed => (Outcome::Reused, "passed"),
             Some(_) => (Outcome::Reused, "FAILED"),

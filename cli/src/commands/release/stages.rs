@@ -15,6 +15,7 @@ use super::super::reference::{Against, Engine};
 use super::super::verify::{Looking, Verification};
 use super::super::{convert, package_output, quantize, reports, verify};
 use super::cache::{self, Cache};
+use super::earlier::Earlier;
 use super::manifest::{Judge, Manifest, Variant};
 use super::view::{Outcome, View};
 use crate::exit_codes::Exit;
@@ -29,6 +30,7 @@ pub(super) struct Stages<'a> {
     pub(super) cache: Cache,
     pub(super) view: View,
     pub(super) quiet: bool,
+    plain_http: bool,
     tool: Digest,
     source: SourceDigest,
     judge: String,
@@ -70,7 +72,7 @@ impl<'a> Stages<'a> {
     ///
     /// # Errors
     /// When a file can't be read.
-    pub(super) fn new(manifest: &'a Manifest, quiet: bool) -> Result<Self, Failure> {
+    pub(super) fn new(manifest: &'a Manifest, plain_http: bool, quiet: bool) -> Result<Self, Failure> {
         let request = &manifest.request;
         let source = Source::open(&request.source).map_err(|error| Failure::new(Exit::Source, error))?;
         let digest = source
@@ -114,6 +116,7 @@ impl<'a> Stages<'a> {
             cache: Cache::new(manifest.output.join(".corer-cache")),
             view: View::new(quiet),
             quiet,
+            plain_http,
             tool: cache::tool()?,
             source: SourceDigest {
                 summary: digest.summary(),
@@ -152,7 +155,7 @@ impl<'a> Stages<'a> {
         ])
     }
 
-    fn judge_key(&self, variant: &Variant, package: &str) -> Digest {
+    fn judge_key(&self, variant: &Variant, package: &str, earlier: &Earlier) -> Digest {
         cache::key(&[
             ("stage", "verify".into()),
             ("tool", self.tool.to_string()),
@@ -160,6 +163,7 @@ impl<'a> Stages<'a> {
             ("judge", self.judge.clone()),
             ("task", self.manifest.request.task.name().into()),
             ("gate", format!("{:?}", variant.gate)),
+            ("earlier", earlier.id.clone()),
         ])
     }
 
@@ -172,9 +176,23 @@ impl<'a> Stages<'a> {
         (found == recorded).then_some(found)
     }
 
+    /// What the variant must be no worse than, its package being `package`.
+    ///
+    /// # Errors
+    /// When a report the manifest names can't be read.
+    pub(super) fn earlier(&self, variant: &Variant, package: &str) -> Result<Earlier, Failure> {
+        let messages = Messages::new(self.quiet);
+        Earlier::of(self.manifest, variant, package, self.plain_http, &messages)
+    }
+
     /// The variant's report, when it stands there as an earlier run with equal inputs left it.
-    pub(super) fn judged_before(&self, variant: &Variant, package: &str) -> Option<StoredReport> {
-        let key = self.judge_key(variant, package);
+    pub(super) fn judged_before(
+        &self,
+        variant: &Variant,
+        package: &str,
+        earlier: &Earlier,
+    ) -> Option<StoredReport> {
+        let key = self.judge_key(variant, package, earlier);
         let recorded = self.cache.result(&format!("verify-{}", variant.label), &key)?;
         let report = StoredReport::read(&self.report(variant)).ok()?;
         (Digest::of(&report.bytes).as_str() == recorded).then_some(report)
@@ -256,9 +274,10 @@ impl<'a> Stages<'a> {
     pub(super) fn judge(&self, made: Made) -> Result<Judged, Failure> {
         let began = Instant::now();
         let variant = &made.variant;
-        let (report, outcome) = match self.judged_before(variant, &made.digest) {
+        let earlier = self.earlier(variant, &made.digest)?;
+        let (report, outcome) = match self.judged_before(variant, &made.digest, &earlier) {
             Some(report) => (report, Outcome::Reused),
-            None => (self.verify(&made)?, Outcome::Done(began.elapsed())),
+            None => (self.verify(&made, earlier)?, Outcome::Done(began.elapsed())),
         };
         let report = VerifyReport::parse(&report.bytes).map_err(|reason| {
             Failure::new(Exit::Unexpected, format!("{}: {reason}", report.path.display()))
@@ -271,10 +290,13 @@ impl<'a> Stages<'a> {
         let reasons: Vec<_> = report.verdict.reasons.iter().map(ToString::to_string).collect();
         let passed = report.verdict.passed;
         let verdict = if passed { "passed" } else { "FAILED" };
-        let said = match psnr {
+        let mut said = match psnr {
             Some(psnr) => format!("{verdict}, PSNR {psnr:.2} dB"),
             None => verdict.to_owned(),
         };
+        for warning in &report.verdict.warnings {
+            said += &format!("; warning: {warning}");
+        }
         self.view.stage("verify", &variant.name, outcome, &said)?;
         Ok(Judged {
             made,
@@ -285,7 +307,8 @@ impl<'a> Stages<'a> {
         })
     }
 
-    fn verify(&self, made: &Made) -> Result<StoredReport, Failure> {
+    fn verify(&self, made: &Made, earlier: Earlier) -> Result<StoredReport, Failure> {
+        let key = self.judge_key(&made.variant, &made.digest, &earlier);
         let mut verification = match &self.manifest.reference {
             Judge::Source(path) => {
                 verify::after_conversion(&made.package, path, self.manifest.request.task, Engine::Auto)
@@ -303,12 +326,12 @@ impl<'a> Stages<'a> {
                 tokenizer: None,
             };
         }
-        verification.request.thresholds = made.variant.gate;
+        verification.request.thresholds = made.variant.gate.fail.figures;
+        verification.request.gate = made.variant.gate.gate(earlier.report);
         let mut report = verify::verify(&verification, self.quiet)?;
         report.tool_sha256 = Some(reports::hex(&self.tool));
         let digest = Digest::of(output::json_text(&report)?.as_bytes());
         reports::write(&made.report, &report)?;
-        let key = self.judge_key(&made.variant, &made.digest);
         self.cache
             .record(&format!("verify-{}", made.variant.label), &key, digest.as_str())?;
         StoredReport::read(&made.report).map_err(|error| Failure::new(Exit::Unexpected, error))

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::render::figures::count;
 use crate::report::BucketReport;
-use crate::verdict::{Reason, ThresholdOverrides};
+use crate::verdict::{Drops, Reason, ThresholdOverrides};
 
 /// One limit that was not kept.
 #[derive(Serialize)]
@@ -46,8 +46,52 @@ impl<'a> ReasonView<'a> {
     }
 }
 
+/// Everything asked of a bucket, by name.
+pub(super) fn asked(bucket: &BucketReport) -> Vec<(String, String)> {
+    let fails = limits(&bucket.thresholds.limits()).into_iter();
+    let mut all: Vec<_> = fails.map(|(name, limit)| (name.to_owned(), limit)).collect();
+    let Some(gate) = &bucket.gate else {
+        return all;
+    };
+    let warns = limits(&gate.warn).into_iter();
+    all.extend(warns.map(|(name, limit)| (format!("warning: {name}"), limit)));
+    if let Some(digest) = &gate.baseline {
+        all.push(("earlier report, of package".to_owned(), digest.clone()));
+    }
+    all.extend(drops(&gate.drops).map(|(name, limit)| (name.to_owned(), limit)));
+    all.extend(drops(&gate.warn_drops).map(|(name, limit)| (format!("warning: {name}"), limit)));
+    all
+}
+
+fn drops(drops: &Drops) -> impl Iterator<Item = (&'static str, String)> {
+    [
+        (
+            "PSNR below the earlier by at most",
+            drops.psnr.map(|limit| format!("{limit} dB")),
+        ),
+        (
+            "cosine below the earlier by at most",
+            drops.cosine.map(|limit| limit.to_string()),
+        ),
+        (
+            "equal decisions below the earlier by at most",
+            drops.top1.map(|limit| limit.to_string()),
+        ),
+        (
+            "shared neighbours below the earlier by at most",
+            drops.neighbour_overlap.map(|limit| limit.to_string()),
+        ),
+        (
+            "absolute error above the earlier by at most",
+            drops.max_abs.map(|limit| format!("{limit:e}")),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(name, limit)| Some((name, limit?)))
+}
+
 /// Limits by name, those that are there.
-pub(super) fn limits(limits: &ThresholdOverrides) -> Vec<(&'static str, String)> {
+fn limits(limits: &ThresholdOverrides) -> Vec<(&'static str, String)> {
     [
         (
             "PSNR at least",

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::exit_codes::Exit;
+use crate::failure::Failure;
+
 type Key<'t> = toml::Spanned<std::borrow::Cow<'t, str>>;
 
 /// Text, and where it stands.
@@ -22,6 +25,18 @@ pub(super) struct Mistake {
     mark: (usize, usize),
     /// What to do about it, if that is known.
     pub(super) hint: Option<String>,
+}
+
+impl Mistake {
+    /// The failure of whoever gave the file.
+    pub(super) fn into_failure(mut self) -> Failure {
+        let hint = self.hint.take();
+        let failure = Failure::new(Exit::Usage, self);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
 }
 
 impl fmt::Display for Mistake {
